@@ -1,0 +1,87 @@
+"""Environment and arguments to one frozen ``Config``. A bad value costs one clear line, never the service's start."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from otelstream.semconv import Spelling
+
+_log = logging.getLogger(__name__)
+
+PREFIX = "OTEL_PYTHON_OTELSTREAM_"
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """What can be set. Every field but ``spelling`` and ``excluded_services`` is ``OTEL_PYTHON_OTELSTREAM_<FIELD>``."""
+
+    interval: float = 10.0
+    """Seconds a stream is open before its first interval span."""
+    interval_max: float = 300.0
+    """Seconds that the doubling windows grow to."""
+    message_events: int = 128
+    """Message events listed per window; 0 lists none."""
+    spelling: Spelling = Spelling.NEW
+    """``OTEL_SEMCONV_STABILITY_OPT_IN``."""
+    excluded_services: frozenset[str] = frozenset()
+    """``OTEL_PYTHON_GRPC_EXCLUDED_SERVICES``: full service names that are not recorded."""
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] | None = None) -> Config:
+        """Read the environment (default: this process's). A value that is wrong is logged and its default used."""
+        env = os.environ if environment is None else environment
+        default = cls()
+        interval = _number(env, "INTERVAL", default.interval, low=0.1, high=86400)
+        interval_max = _number(env, "INTERVAL_MAX", default.interval_max, low=0.1, high=86400)
+        if interval_max < interval:
+            _log.warning(
+                "%sINTERVAL_MAX=%g is shorter than %sINTERVAL=%g: windows can't shrink, so every window is %g s",
+                *(PREFIX, interval_max, PREFIX, interval, interval),
+            )
+            interval_max = interval
+        return cls(
+            interval=interval,
+            interval_max=interval_max,
+            message_events=int(_number(env, "MESSAGE_EVENTS", default.message_events, low=0, high=4096, whole=True)),
+            spelling=_spelling(env),
+            excluded_services=_services(env.get("OTEL_PYTHON_GRPC_EXCLUDED_SERVICES", "")),
+        )
+
+
+def _number(
+    env: Mapping[str, str], name: str, default: float, *, low: float, high: float, whole: bool = False
+) -> float:
+    text = env.get(PREFIX + name, "").strip()
+    if not text:
+        return default
+    kind = "a whole number" if whole else "a number"
+    try:
+        value = int(text) if whole else float(text)
+    except ValueError:
+        value = float("nan")
+    if low <= value <= high:  # false for NaN
+        return value
+    _log.warning(
+        "%s%s=%r is not used: it must be %s from %g to %g; using the default, %g",
+        *(PREFIX, name, text, kind, low, high, default),
+    )
+    return default
+
+
+def _spelling(env: Mapping[str, str]) -> Spelling:
+    value = env.get("OTEL_SEMCONV_STABILITY_OPT_IN")
+    allowed = {spelling.value for spelling in Spelling}
+    for word in (value or "").split(","):
+        if word.strip().startswith("rpc") and word.strip() not in allowed:
+            _log.warning(
+                "OTEL_SEMCONV_STABILITY_OPT_IN has %r, which is not used: for rpc it must be one of %s; using %r",
+                *(word.strip(), ", ".join(sorted(allowed)), Spelling.NEW.value),
+            )
+    return Spelling.from_opt_in(value)
+
+
+def _services(text: str) -> frozenset[str]:
+    return frozenset(word.strip() for word in text.split(",") if word.strip())

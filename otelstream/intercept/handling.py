@@ -1,0 +1,351 @@
+"""How one call is handled on the server: the behavior that opens its record, and what its end was.
+
+grpc does not tell an interceptor with which status it ended a call: ``context.code()`` stays empty when a handler
+raises. So the wrapped behavior notes how the handler finished, and grpc's termination callback turns that into the
+outcome: a handler that had not finished by then was cut short by the client, the deadline or the server's stop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import inspect
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import aclosing
+from functools import partial
+from types import GeneratorType
+from typing import Any
+
+import grpc
+import wrapt
+from opentelemetry import context as otel_context
+
+from otelstream.intercept import address
+from otelstream.intercept.watcher import Watcher, code_name, parent_context
+from otelstream.record import Call, State
+
+# grpc-timeout is rounded on its way (PROTOCOL-HTTP2.md), and the client's own timer fires first: a call that is
+# cancelled this close to its deadline was ended by it.
+_DEADLINE_SLACK_S = 0.05
+_DEADLINE_SLACK = 0.02
+_NO_DEADLINE_S = 1e9  # grpc says "none" as an infinite or absurdly long time
+_END = object()
+
+
+class Handling:
+    """One call on the server, from its arrival to its end."""
+
+    _codec_failure = grpc.StatusCode.INTERNAL.name
+
+    def __init__(self, watcher: Watcher, call: Call, metadata: Any) -> None:
+        self._watcher = watcher
+        self._call = call
+        self._metadata = metadata
+        self._context: Any = None
+        self._code: str | None = None
+        """The status that the handler's end means; None while it runs or when it was cut short."""
+
+    def wrap(self, behavior: Callable[..., Any]) -> Callable[..., Any]:
+        """The user's ``behavior``, observed."""
+        raise NotImplementedError
+
+    def watching_first_message(self, decoder: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        """For a single request: when it can't be deserialized, no handler starts and nothing else ends the call."""
+
+        def first_message(data: Any) -> Any:
+            try:
+                return decoder(data)
+            except Exception:
+                self._watcher.guard.run("server.undecodable", self._end_undecodable)
+                raise
+
+        return first_message
+
+    def _end_undecodable(self) -> None:
+        self._call.context = parent_context(self._metadata)
+        self._watcher.calls.open(self._call)
+        self._watcher.end(self._call, self._codec_failure)
+
+    def begin(self, context: Any) -> None:
+        """The handler is about to start: open the record."""
+        self._watcher.guard.run("server.begin", self._begin, context)
+
+    def _begin(self, context: Any) -> None:
+        call = self._call
+        self._context = context
+        call.peer = address.of_peer(context.peer())
+        remaining = context.time_remaining()
+        call.deadline_s = remaining if remaining is not None and remaining < _NO_DEADLINE_S else None
+        call.context = parent_context(self._metadata)
+        self._watcher.calls.open(call)
+
+    def enter_context(self) -> None:
+        """Make the stream span current for the handler.
+
+        No token is kept: grpc runs each call in a context of its own, which ends with the call, and a token must never
+        be held across a ``yield``.
+        """
+        if self._call.context is not None:
+            self._watcher.guard.run("server.context", otel_context.attach, self._call.context)
+
+    def returned(self, context: Any) -> None:
+        """The handler finished by itself."""
+        self._watcher.guard.run("server.returned", self._returned, context)
+
+    def _returned(self, context: Any) -> None:
+        if self._still_running(context):
+            self._code = self._chosen_code(context) or grpc.StatusCode.OK.name
+
+    def raised(self, context: Any, error: BaseException) -> None:
+        """The handler raised."""
+        self._watcher.guard.run("server.raised", self._raised, context, error)
+
+    def _raised(self, context: Any, error: BaseException) -> None:
+        if self._still_running(context):
+            self._code = self._chosen_code(context) or grpc.StatusCode.UNKNOWN.name
+            if type(error) not in (Exception, grpc.aio.AbortError):  # these two are how abort() leaves a handler
+                self._call.exception_type = type(error).__qualname__
+
+    def terminated(self) -> None:
+        """grpc is done with the call, however it ended."""
+        self._watcher.guard.run("server.terminated", self._terminated)
+
+    def _terminated(self) -> None:
+        call = self._call
+        if call.state is not State.OPEN:
+            return
+        if call.codec_failed:
+            self._watcher.end(call, self._codec_failure)
+        else:
+            self._watcher.end(call, self._code or self._cut_short())
+
+    def _cut_short(self) -> str:
+        call = self._call
+        if call.deadline_s is not None:
+            left_s = call.deadline_s - (self._watcher.clock() - call.start_ns) / 1e9
+            if left_s <= _DEADLINE_SLACK_S + _DEADLINE_SLACK * call.deadline_s:
+                return grpc.StatusCode.DEADLINE_EXCEEDED.name
+        return grpc.StatusCode.CANCELLED.name
+
+    def _still_running(self, context: Any) -> bool:
+        raise NotImplementedError
+
+    def _chosen_code(self, context: Any) -> str | None:
+        return code_name(context.code())
+
+
+class SyncHandling(Handling):
+    """For ``grpc.server``: handlers run in a thread pool, grpc tells the end through ``context.add_callback``."""
+
+    def wrap(self, behavior: Callable[..., Any]) -> Callable[..., Any]:
+        if getattr(behavior, "experimental_non_blocking", False):
+            wrapped = self._non_blocking(behavior)
+        elif self._call.rpc_type.response_streaming:
+            wrapped = self._streaming(behavior)
+        else:
+            wrapped = self._single(behavior)
+        for name in ("experimental_non_blocking", "experimental_thread_pool"):  # grpc looks for these on the behavior
+            if hasattr(behavior, name):
+                setattr(wrapped, name, getattr(behavior, name))
+        return wrapped
+
+    def _begin(self, context: Any) -> None:
+        self._call.target = _authority(context)
+        super()._begin(context)
+        self.enter_context()
+        if not context.add_callback(self.terminated):
+            self.terminated()
+
+    def _still_running(self, context: Any) -> bool:
+        return bool(context.is_active())
+
+    def _single(self, behavior: Callable[..., Any]) -> Callable[..., Any]:
+        def single(request: Any, context: Any) -> Any:
+            self.begin(context)
+            try:
+                response = behavior(request, context)
+            except BaseException as error:
+                self.raised(context, error)
+                raise
+            self.returned(context)
+            return response
+
+        return single
+
+    def _streaming(self, behavior: Callable[..., Any]) -> Callable[..., Any]:
+        def streaming(request: Any, context: Any) -> Any:
+            self.begin(context)
+            try:
+                responses = behavior(request, context)
+            except BaseException as error:
+                self.raised(context, error)
+                raise
+            if hasattr(responses, "__next__"):
+                return self._observed(responses, context)
+            self._code = grpc.StatusCode.UNKNOWN.name  # grpc is about to refuse what is no iterator
+            return responses
+
+        return streaming
+
+    def _observed(self, responses: Iterator[Any], context: Any) -> Iterator[Any]:
+        # `yield from` a generator costs some 30 ns per message and hands close() on to it; iter(next, …) is as fast
+        # for other iterators and, like grpc, asks them for nothing but __next__.
+        try:
+            yield from responses if isinstance(responses, GeneratorType) else iter(responses.__next__, _END)
+        except GeneratorExit:
+            raise
+        except BaseException as error:
+            self.raised(context, error)
+            raise
+        self.returned(context)
+
+    def _non_blocking(self, behavior: Callable[..., Any]) -> Callable[..., Any]:
+        def non_blocking(request: Any, context: Any, send_response: Callable[[Any], None]) -> Any:
+            self.begin(context)
+
+            def send(response: Any) -> None:
+                if response is None:
+                    self.returned(context)
+                send_response(response)
+
+            try:
+                return behavior(request, context, send)
+            except BaseException as error:
+                self.raised(context, error)
+                raise
+
+        return non_blocking
+
+
+class AioHandling(Handling):
+    """For ``grpc.aio.server``: one task per call, whose end is the call's end. Handlers may be plain functions too."""
+
+    _codec_failure = grpc.StatusCode.UNKNOWN.name
+
+    def __init__(self, watcher: Watcher, call: Call, metadata: Any) -> None:
+        super().__init__(watcher, call, metadata)
+        self._task = asyncio.current_task()
+        if self._task is not None:
+            self._task.add_done_callback(lambda _task: self.terminated())
+
+    def wrap(self, behavior: Callable[..., Any]) -> Callable[..., Any]:
+        # The kind of function must stay the same: grpc chooses by it how to call the handler.
+        if inspect.isasyncgenfunction(behavior):
+            return self._async_generator(behavior)
+        if inspect.iscoroutinefunction(behavior):
+            return self._coroutine(behavior)
+        if self._call.rpc_type.response_streaming:
+            return self._plain_generator(behavior)
+        return self._plain_function(behavior)
+
+    def terminated(self) -> None:
+        super().terminated()
+        self._task = None  # the task holds this callback: do not wait for the garbage collector
+
+    def _still_running(self, context: Any) -> bool:
+        cancelling = getattr(self._task, "cancelling", None)  # Python 3.11
+        return cancelling is None or not cancelling()
+
+    def _raised(self, context: Any, error: BaseException) -> None:
+        lost_connection = isinstance(error, grpc.aio.BaseError) and not isinstance(
+            error, (grpc.aio.AbortError, grpc.aio.UsageError)
+        )
+        if not isinstance(error, asyncio.CancelledError) and not lost_connection:
+            super()._raised(context, error)
+
+    def _chosen_code(self, context: Any) -> str | None:
+        code = super()._chosen_code(context)
+        return None if code == grpc.StatusCode.OK.name else code  # some grpcio versions start with OK
+
+    def _coroutine(self, behavior: Callable[..., Any]) -> Callable[..., Any]:
+        async def coroutine(request: Any, context: Any) -> Any:
+            self.begin(context)
+            self.enter_context()
+            try:
+                response = await behavior(request, context)
+            except BaseException as error:
+                self.raised(context, error)
+                raise
+            self.returned(context)
+            return response
+
+        return coroutine
+
+    def _async_generator(self, behavior: Callable[..., Any]) -> Callable[..., Any]:
+        async def async_generator(request: Any, context: Any) -> AsyncIterator[Any]:
+            self.begin(context)
+            self.enter_context()
+            try:
+                async with aclosing(behavior(request, context)) as responses:
+                    async for response in responses:
+                        yield response
+            except GeneratorExit:
+                raise
+            except BaseException as error:
+                self.raised(context, error)
+                raise
+            self.returned(context)
+
+        return async_generator
+
+    def _plain_function(self, behavior: Callable[..., Any]) -> Callable[..., Any]:
+        def plain_function(request: Any, context: Any) -> Any:
+            noting = _CodeNoting(context)
+            self.begin(noting)
+            try:
+                response = self._own_context().run(behavior, request, noting)
+            except BaseException as error:
+                self.raised(noting, error)
+                raise
+            self.returned(noting)
+            return response
+
+        return plain_function
+
+    def _plain_generator(self, behavior: Callable[..., Any]) -> Callable[..., Any]:
+        def plain_generator(request: Any, context: Any) -> Iterator[Any]:
+            noting = _CodeNoting(context)
+            self.begin(noting)
+            own = self._own_context()
+            try:
+                # The pool's thread serves other calls too, so each step runs in this call's own context.
+                step = partial(own.run, next, iter(own.run(behavior, request, noting)))
+                yield from iter(step, _END)
+            except GeneratorExit:
+                raise
+            except BaseException as error:
+                self.raised(noting, error)
+                raise
+            self.returned(noting)
+
+        return plain_generator
+
+    def _own_context(self) -> contextvars.Context:
+        own = contextvars.copy_context()
+        own.run(self.enter_context)
+        return own
+
+
+class _CodeNoting(wrapt.ObjectProxy):  # type: ignore[misc]  # wrapt's types
+    """The context of a plain handler under ``grpc.aio``, which has no ``code()`` to ask afterwards."""
+
+    def __init__(self, context: Any) -> None:
+        super().__init__(context)
+        self._self_code: Any = None
+
+    def set_code(self, code: Any) -> None:
+        self._self_code = code
+        self.__wrapped__.set_code(code)
+
+    def abort(self, code: Any, *args: Any, **kwargs: Any) -> Any:
+        self._self_code = code
+        return self.__wrapped__.abort(code, *args, **kwargs)
+
+    def code(self) -> Any:
+        return self._self_code
+
+
+def _authority(context: Any) -> address.Address | None:
+    """``server.address`` as the client named it. grpc has no public way to ask, and grpc.aio has none at all."""
+    host = getattr(getattr(getattr(context, "_rpc_event", None), "call_details", None), "host", None)
+    return address.of_target(host.decode("ascii", "replace")) if isinstance(host, bytes) and host else None

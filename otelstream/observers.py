@@ -1,0 +1,96 @@
+"""The seam between watching calls and reporting on them.
+
+``intercept/`` says to ``Calls`` when a call opens and ends; ``Calls`` tells every ``Observer``. Whatever of ours fails
+is caught by the ``Guard`` here, so that the user's RPC never sees it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, TypeVar
+
+from otelstream.record import Call, Outcome, State
+
+_log = logging.getLogger(__name__)
+_T = TypeVar("_T")
+
+
+class Observer(Protocol):
+    """Something that reports on calls. Each method is called once per call, on the thread where it happened."""
+
+    def opened(self, call: Call) -> None:
+        """The call opened; ``call.context`` may be replaced by the context it is to run in."""
+
+    def ended(self, call: Call) -> None:
+        """The call ended; its record no longer changes."""
+
+
+class Guard:
+    """Keeps our faults out of the user's RPC: logs each place once, and raises again where ``strict`` (under test)."""
+
+    def __init__(self, *, strict: bool = False) -> None:
+        self.strict = strict
+        self.faults: list[tuple[str, Exception]] = []
+        """The first fault of each place; at most one per place, so it does not grow."""
+        self._seen: set[str] = set()
+
+    def fault(self, where: str, error: Exception) -> None:
+        """Report that our code at ``where`` failed. Raises ``error`` only when ``strict``."""
+        if where not in self._seen:
+            self._seen.add(where)
+            self.faults.append((where, error))
+            _log.warning(
+                "otelstream: %s failed with %r; calls go on unharmed, what it records is incomplete. "
+                "Logged once per place.",
+                where,
+                error,
+                exc_info=error,
+            )
+        if self.strict:
+            raise error
+
+    def run(self, where: str, function: Callable[..., _T], *args: Any) -> _T | None:
+        """``function(*args)``, or None when it failed."""
+        try:
+            return function(*args)
+        except Exception as error:
+            self.fault(where, error)
+            return None
+
+
+class Calls:
+    """Every open call of this process, and the fan-out to the observers."""
+
+    def __init__(self, observers: Sequence[Observer], clock: Callable[[], int], guard: Guard, message_events: int) -> None:
+        self.clock = clock
+        self.guard = guard
+        self.message_events = message_events
+        self._open: dict[int, Call] = {}
+        self._opened = [(f"{type(o).__name__}.opened", o.opened) for o in observers]
+        self._ended = [(f"{type(o).__name__}.ended", o.ended) for o in observers]
+
+    def open(self, call: Call) -> None:
+        """Tell the observers that ``call`` opened. Never raises, unless the guard is strict."""
+        call.open()
+        self._open[call.id] = call
+        for where, opened in self._opened:
+            self.guard.run(where, opened, call)
+
+    def end(self, call: Call, outcome: Outcome, code: str | None) -> None:
+        """End ``call`` if nobody has yet. Not for destructors: observers take locks."""
+        was_open = call.state is State.OPEN
+        if not call.end(outcome, code, self.clock()):
+            return
+        self._open.pop(call.id, None)
+        if was_open:
+            for where, ended in self._ended:
+                self.guard.run(where, ended, call)
+
+    def now_open(self) -> list[Call]:
+        """The open calls, oldest first."""
+        return list(self._open.values())
+
+    def forget(self) -> None:
+        """Drop all open calls unreported: in a forked child they are the parent's."""
+        self._open.clear()
