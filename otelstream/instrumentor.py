@@ -8,9 +8,9 @@ from typing import Any
 from opentelemetry.instrumentation.instrumentor import BaseInstrumentor
 
 from otelstream import patches
-from otelstream.intercept.watcher import Filter, Hooks
-from otelstream.memory import process
-from otelstream.runtime import Runtime
+from otelstream.intercept.watcher import Filter, Hooks, Watcher
+from otelstream.memory.system_metrics import start_system_metrics
+from otelstream.runtime import GUARD, shared
 from otelstream.takeover import TakeOver
 
 
@@ -28,7 +28,7 @@ class GrpcStreamInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # untyped
     for what is asked of a channel afterwards.
     """
 
-    _runtime: Runtime | None = None
+    _watcher: Watcher | None = None
 
     def instrumentation_dependencies(self) -> Collection[str]:
         """What must be installed: https://opentelemetry-python-contrib.readthedocs.io, BaseInstrumentor."""
@@ -39,32 +39,31 @@ class GrpcStreamInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # untyped
         auto = kwargs.get("skip_dep_check", False)
         super().instrument(**kwargs)
         # Under opentelemetry-instrument the user's own system metrics may be loaded after us: see below.
-        if not auto and self._runtime is not None:
-            process.start_system_metrics(kwargs.get("meter_provider"))
+        if not auto and self._watcher is not None:
+            start_system_metrics(kwargs.get("meter_provider"), guard=GUARD)
 
     def _instrument(self, **kwargs: Any) -> None:
         self._take_over = TakeOver()
         self._take_over.start()
-        self._runtime = Runtime(
-            tracer_provider=kwargs.get("tracer_provider"),
-            meter_provider=kwargs.get("meter_provider"),
+        self._runtime = shared(kwargs.get("tracer_provider"), kwargs.get("meter_provider"))
+        self._watcher = self._runtime.start(
             filter_=_both(self._take_over, kwargs.get("filter_")),
             hooks=Hooks(kwargs.get("request_hook"), kwargs.get("response_hook")),
         )
-        self._patches = patches.apply(self._runtime.watcher)
+        self._patches = patches.apply(self._watcher)
 
     def _uninstrument(self, **_kwargs: Any) -> None:
         patches.restore(self._patches)
         self._take_over.stop()
-        if self._runtime is not None:
-            self._runtime.stop()
-            self._runtime = None
+        if self._watcher is not None:
+            self._runtime.stop(self._watcher)
+            self._watcher = None
 
 
 def after_auto_instrumentation() -> None:
     """Entry point ``opentelemetry_post_instrument``: all instrumentations are loaded, so we know what is missing."""
     if GrpcStreamInstrumentor().is_instrumented_by_opentelemetry:
-        process.start_system_metrics()
+        start_system_metrics(guard=GUARD)
 
 
 def _both(take_over: TakeOver, filter_: Filter | None) -> Filter:

@@ -9,11 +9,8 @@ from opentelemetry.trace import TracerProvider
 
 from otelstream.intercept.client import TracedChannel
 from otelstream.intercept.server import AioServerInterceptor, ServerInterceptor
-from otelstream.intercept.watcher import Filter, Watcher
-from otelstream.runtime import Runtime
-
-_shared: dict[tuple[int, int, int], Runtime] = {}
-
+from otelstream.intercept.watcher import Filter
+from otelstream.runtime import shared
 
 def server_interceptor(
     *,
@@ -22,7 +19,7 @@ def server_interceptor(
     filter_: Filter | None = None,
 ) -> ServerInterceptor:
     """An interceptor for ``grpc.server(interceptors=[…])``. Put it first. Providers default to the global ones."""
-    return ServerInterceptor(_watcher(tracer_provider, meter_provider, filter_))
+    return ServerInterceptor(shared(tracer_provider, meter_provider).start(filter_))
 
 
 def aio_server_interceptor(
@@ -32,7 +29,7 @@ def aio_server_interceptor(
     filter_: Filter | None = None,
 ) -> AioServerInterceptor:
     """An interceptor for ``grpc.aio.server(interceptors=[…])``. Put it first. Providers default to the global ones."""
-    return AioServerInterceptor(_watcher(tracer_provider, meter_provider, filter_))
+    return AioServerInterceptor(shared(tracer_provider, meter_provider).start(filter_))
 
 
 def traced_channel(
@@ -43,15 +40,4 @@ def traced_channel(
     filter_: Filter | None = None,
 ) -> Any:
     """``channel``, sync or asyncio, with its calls recorded; use it as the channel it is."""
-    return TracedChannel(channel, _watcher(tracer_provider, meter_provider, filter_))
-
-
-def _watcher(
-    tracer_provider: TracerProvider | None, meter_provider: MeterProvider | None, filter_: Filter | None
-) -> Watcher:
-    """One runtime, with its ticker and instruments, for each combination of providers and filter."""
-    key = id(tracer_provider), id(meter_provider), id(filter_)
-    if key not in _shared:
-        # The runtime keeps the providers and the filter, so their ids are not used again.
-        _shared[key] = Runtime(tracer_provider=tracer_provider, meter_provider=meter_provider, filter_=filter_)
-    return _shared[key].watcher
+    return TracedChannel(channel, shared(tracer_provider, meter_provider).start(filter_))

@@ -49,7 +49,7 @@ class MetricsObserver:
         self._clock = clock
         self._guard = guard
         self._settle = settle
-        self._closed = False
+        self._paused = False
         self.reset()
         self._durations = {side: _duration_histogram(meter, side) for side in Side}
         meter.create_observable_up_down_counter(
@@ -110,15 +110,19 @@ class MetricsObserver:
         exemplar = {"context": call.context} if takes_context else {}
         histogram.record(seconds(call.end_ns - call.start_ns), semconv.duration_attributes(call), **exemplar)
 
-    def close(self) -> None:
-        """Observe nothing from now on: the API has no way to unregister an instrument."""
-        self._closed = True
+    def pause(self) -> None:
+        """Observe nothing until ``resume``: the API has no way to unregister an instrument."""
+        self._paused = True
+
+    def resume(self) -> None:
+        """Observe again."""
+        self._paused = False
 
     def _guarded(
         self, observe: Callable[[], list[Observation]]
     ) -> Callable[[CallbackOptions], Iterable[Observation]]:
         def callback(_options: CallbackOptions) -> Iterable[Observation]:
-            if self._closed:
+            if self._paused:
                 return []
             self._settle()
             return self._guard.run("metrics.collect", observe) or []

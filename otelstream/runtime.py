@@ -5,7 +5,6 @@ from __future__ import annotations
 import atexit
 import os
 import time
-import weakref
 from dataclasses import dataclass
 
 from opentelemetry import metrics, trace
@@ -55,50 +54,62 @@ class StreamInfo:
 
 
 class Runtime:
-    """Everything that one ``instrument()`` (or one hand-made interceptor) needs."""
+    """What watches and reports the calls of one pair of providers, however many things are instrumented with it.
+
+    One per pair, because the OpenTelemetry API has no way to unregister an instrument: two would report everything
+    twice. It runs while somebody uses it: ``start`` and ``stop`` are called in pairs.
+    """
 
     def __init__(
-        self,
-        *,
-        tracer_provider: trace.TracerProvider | None = None,
-        meter_provider: metrics.MeterProvider | None = None,
-        filter_: Filter | None = None,
-        hooks: Hooks = Hooks(),
-        config: Config | None = None,
+        self, tracer_provider: trace.TracerProvider | None, meter_provider: metrics.MeterProvider | None
     ) -> None:
-        self.config = config or Config.from_environment()
+        self.config = Config.from_environment()
         tracer = trace.get_tracer("otelstream", __version__, tracer_provider, semconv.SCHEMA_URL)
         meter = metrics.get_meter("otelstream", __version__, meter_provider, semconv.SCHEMA_URL)
         clock = time.time_ns
+        self._watchers: list[Watcher] = []
         self._spans = SpanObserver(tracer, self.config, process.rss, self._count_open)
         self._metrics = MetricsObserver(meter, clock, GUARD, self._settle)
+        self._abandoned = AbandonedCalls()
         self.calls = Calls((self._spans, self._metrics), clock, GUARD, self.config.message_events)
-        self.abandoned = AbandonedCalls()
         self.ticker = Ticker(
             (("intervals", self._export_intervals), ("abandoned", self._end_abandoned)),
             clock,
             self.config.interval,
             GUARD,
         )
-        self.watcher = Watcher(
+        process.register(meter, guard=GUARD)
+
+    def start(self, filter_: Filter | None = None, hooks: Hooks = Hooks()) -> Watcher:
+        """Something is to be instrumented: the watcher it reports to."""
+        watcher = Watcher(
             self.calls,
             filter_=filter_,
             excluded_services=self.config.excluded_services,
             hooks=hooks,
             drop_later=self.ticker.post,
             on_first_call=_register_at_exit,
-            aio_calls=self.abandoned,
+            aio_calls=self._abandoned,
         )
-        process.register(meter)
-        self.ticker.start()
-        _runtimes.add(self)
+        self._watchers.append(watcher)
+        if len(self._watchers) == 1:
+            self._metrics.resume()
+            self.ticker.start()
+        return watcher
 
-    def stop(self) -> None:
-        """Record no new call; those that are open are still reported when they end, without interval spans."""
-        self.watcher.enabled = False
-        self.ticker.stop()
-        self.ticker.drain()
-        self._metrics.close()
+    def stop(self, watcher: Watcher) -> None:
+        """Record no new call for ``watcher``; those that are open are still reported when they end."""
+        watcher.enabled = False
+        self._watchers.remove(watcher)
+        if not self._watchers:
+            self.ticker.stop()
+            self.ticker.drain()
+            self._metrics.pause()
+
+    def stop_all(self) -> None:
+        """``stop`` for whoever still uses this."""
+        for watcher in list(self._watchers):
+            self.stop(watcher)
 
     def open_streams(self) -> list[StreamInfo]:
         """The open calls, oldest first."""
@@ -115,7 +126,7 @@ class Runtime:
     def restart_in_forked_child(self) -> None:
         """The open calls are the parent's, who reports them; its threads and locks are not here."""
         self.calls.forget()
-        self.abandoned.forget()
+        self._abandoned.forget()
         self._metrics.reset()
         self._spans.reset_lock()
         self.ticker.restart_in_forked_child()
@@ -137,7 +148,7 @@ class Runtime:
         return next_due_ns
 
     def _end_abandoned(self, now_ns: int) -> int:
-        for call in self.abandoned.find():
+        for call in self._abandoned.find():
             self.calls.end(call, Outcome.ABANDONED, None)
         return now_ns + int(self.config.interval * 1e9)
 
@@ -162,18 +173,28 @@ def _stream_info(call: Call, now_ns: int) -> StreamInfo:
     )
 
 
-_runtimes: weakref.WeakSet[Runtime] = weakref.WeakSet()
+_shared: dict[tuple[trace.TracerProvider | None, metrics.MeterProvider | None], Runtime] = {}
+
+
+def shared(
+    tracer_provider: trace.TracerProvider | None = None, meter_provider: metrics.MeterProvider | None = None
+) -> Runtime:
+    """The runtime of this pair of providers (None: the global one)."""
+    key = tracer_provider, meter_provider
+    if key not in _shared:
+        _shared[key] = Runtime(*key)
+    return _shared[key]
 
 
 def open_streams() -> list[StreamInfo]:
     """The calls that are open in this process now, oldest first: unary ones too, for as long as they last."""
-    streams = [stream for runtime in list(_runtimes) for stream in runtime.open_streams()]
+    streams = [stream for runtime in list(_shared.values()) for stream in runtime.open_streams()]
     return sorted(streams, key=lambda stream: -stream.age)
 
 
 def end_open_calls() -> None:
     """Report every open call with the outcome ``open_at_exit``: the process is about to end."""
-    for runtime in list(_runtimes):
+    for runtime in list(_shared.values()):
         GUARD.run("exit", runtime.end_open_calls)
 
 
@@ -184,7 +205,7 @@ def _register_at_exit() -> None:
 
 
 def _restart_in_forked_child() -> None:
-    for runtime in list(_runtimes):
+    for runtime in list(_shared.values()):
         GUARD.run("fork", runtime.restart_in_forked_child)
 
 

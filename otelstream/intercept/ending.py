@@ -18,6 +18,7 @@ from otelstream.intercept.watcher import Watcher, code_name
 from otelstream.record import Call, Outcome
 
 _CANCELLED = grpc.StatusCode.CANCELLED.name
+_DROPPED_DETAILS = "Cancelled upon garbage collection!"  # grpcio's words, from Call.__del__
 
 
 def finished(watcher: Watcher, call: Call, _response: Any) -> None:
@@ -49,20 +50,22 @@ def watch_sync(watcher: Watcher, call: Call, made: Any) -> None:
 
     def ended() -> None:
         if states:
-            watcher.guard.run("client.ended", watcher.end, call, _code_of_state(states.pop()))
+            watcher.guard.run("client.ended", watcher.end, call, *_end_of(states.pop()))
 
     def dropped(_reference: Any) -> None:
+        # Only this tells of a call that no thread polls for (grpc.experimental's single-threaded streams).
         if states:
-            code = _code_of_state(states.pop())
-            watcher.end_later(call, code or _CANCELLED, Outcome.ABANDONED if code is None else None)
+            watcher.end_later(call, *_end_of(states.pop()))
 
     ended.reference = weakref.ref(made, dropped)  # type: ignore[attr-defined]  # lives as long as grpc's callback list
     if not made.add_callback(ended):
         ended()
 
 
-def _code_of_state(state: Any) -> str | None:
-    return code_name(getattr(state, "code", None))
+def _end_of(state: Any) -> tuple[str | None, Outcome | None]:
+    code = code_name(getattr(state, "code", None))
+    dropped = code is None or getattr(state, "details", None) == _DROPPED_DETAILS
+    return (_CANCELLED, Outcome.ABANDONED) if dropped else (code, None)
 
 
 def _watch_foreign(watcher: Watcher, call: Call, made: Any) -> None:
