@@ -7,17 +7,11 @@ outcome: a handler that had not finished by then was cut short by the client, th
 
 from __future__ import annotations
 
-import asyncio
-import contextvars
-import inspect
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import aclosing
-from functools import partial
+from collections.abc import Callable, Iterator
 from types import GeneratorType
 from typing import Any
 
 import grpc
-import wrapt
 from opentelemetry import context as otel_context
 
 from otelstream.intercept import address
@@ -29,7 +23,8 @@ from otelstream.record import Call, State
 _DEADLINE_SLACK_S = 0.05
 _DEADLINE_SLACK = 0.02
 _NO_DEADLINE_S = 1e9  # grpc says "none" as an infinite or absurdly long time
-_END = object()
+END = object()
+"""For ``iter(next, END)``: no iterator answers it."""
 
 
 class Handling:
@@ -114,10 +109,16 @@ class Handling:
         call = self._call
         if call.state is not State.OPEN:
             return
-        if call.codec_failed:
+        if self._cancelled_by_peer():
+            self._watcher.end(call, self._cut_short())
+        elif call.codec_failed:
             self._watcher.end(call, self._codec_failure)
         else:
             self._watcher.end(call, self._code or self._cut_short())
+
+    def _cancelled_by_peer(self) -> bool:
+        """The status that the handler's end means never went out."""
+        return False
 
     def _cut_short(self) -> str:
         call = self._call
@@ -159,6 +160,11 @@ class SyncHandling(Handling):
     def _still_running(self, context: Any) -> bool:
         return bool(context.is_active())
 
+    def _cancelled_by_peer(self) -> bool:
+        # When a client cancels, its request iterator may end on the server before grpc says that it was cancelled: the
+        # handler then finishes as if all were well. Only grpcio's own state tells afterwards.
+        return getattr(getattr(self._context, "_state", None), "client", None) == "cancelled"
+
     def _single(self, behavior: Callable[..., Any]) -> Callable[..., Any]:
         def single(request: Any, context: Any) -> Any:
             self.begin(context)
@@ -191,7 +197,7 @@ class SyncHandling(Handling):
         # `yield from` a generator costs some 30 ns per message and hands close() on to it; iter(next, …) is as fast
         # for other iterators and, like grpc, asks them for nothing but __next__.
         try:
-            yield from responses if isinstance(responses, GeneratorType) else iter(responses.__next__, _END)
+            yield from responses if isinstance(responses, GeneratorType) else iter(responses.__next__, END)
         except GeneratorExit:
             raise
         except BaseException as error:
@@ -215,134 +221,6 @@ class SyncHandling(Handling):
                 raise
 
         return non_blocking
-
-
-class AioHandling(Handling):
-    """For ``grpc.aio.server``: one task per call, whose end is the call's end. Handlers may be plain functions too."""
-
-    _codec_failure = grpc.StatusCode.UNKNOWN.name
-
-    def __init__(self, watcher: Watcher, call: Call, metadata: Any) -> None:
-        super().__init__(watcher, call, metadata)
-        self._task = asyncio.current_task()
-        if self._task is not None:
-            self._task.add_done_callback(lambda _task: self.terminated())
-
-    def wrap(self, behavior: Callable[..., Any]) -> Callable[..., Any]:
-        # The kind of function must stay the same: grpc chooses by it how to call the handler.
-        if inspect.isasyncgenfunction(behavior):
-            return self._async_generator(behavior)
-        if inspect.iscoroutinefunction(behavior):
-            return self._coroutine(behavior)
-        if self._call.rpc_type.response_streaming:
-            return self._plain_generator(behavior)
-        return self._plain_function(behavior)
-
-    def terminated(self) -> None:
-        super().terminated()
-        self._task = None  # the task holds this callback: do not wait for the garbage collector
-
-    def _still_running(self, context: Any) -> bool:
-        cancelling = getattr(self._task, "cancelling", None)  # Python 3.11
-        return cancelling is None or not cancelling()
-
-    def _raised(self, context: Any, error: BaseException) -> None:
-        lost_connection = isinstance(error, grpc.aio.BaseError) and not isinstance(
-            error, (grpc.aio.AbortError, grpc.aio.UsageError)
-        )
-        if not isinstance(error, asyncio.CancelledError) and not lost_connection:
-            super()._raised(context, error)
-
-    def _chosen_code(self, context: Any) -> str | None:
-        code = super()._chosen_code(context)
-        return None if code == grpc.StatusCode.OK.name else code  # some grpcio versions start with OK
-
-    def _coroutine(self, behavior: Callable[..., Any]) -> Callable[..., Any]:
-        async def coroutine(request: Any, context: Any) -> Any:
-            self.begin(context)
-            self.enter_context()
-            try:
-                response = await behavior(request, context)
-            except BaseException as error:
-                self.raised(context, error)
-                raise
-            self.returned(context)
-            return response
-
-        return coroutine
-
-    def _async_generator(self, behavior: Callable[..., Any]) -> Callable[..., Any]:
-        async def async_generator(request: Any, context: Any) -> AsyncIterator[Any]:
-            self.begin(context)
-            self.enter_context()
-            try:
-                async with aclosing(behavior(request, context)) as responses:
-                    async for response in responses:
-                        yield response
-            except GeneratorExit:
-                raise
-            except BaseException as error:
-                self.raised(context, error)
-                raise
-            self.returned(context)
-
-        return async_generator
-
-    def _plain_function(self, behavior: Callable[..., Any]) -> Callable[..., Any]:
-        def plain_function(request: Any, context: Any) -> Any:
-            noting = _CodeNoting(context)
-            self.begin(noting)
-            try:
-                response = self._own_context().run(behavior, request, noting)
-            except BaseException as error:
-                self.raised(noting, error)
-                raise
-            self.returned(noting)
-            return response
-
-        return plain_function
-
-    def _plain_generator(self, behavior: Callable[..., Any]) -> Callable[..., Any]:
-        def plain_generator(request: Any, context: Any) -> Iterator[Any]:
-            noting = _CodeNoting(context)
-            self.begin(noting)
-            own = self._own_context()
-            try:
-                # The pool's thread serves other calls too, so each step runs in this call's own context.
-                step = partial(own.run, next, iter(own.run(behavior, request, noting)))
-                yield from iter(step, _END)
-            except GeneratorExit:
-                raise
-            except BaseException as error:
-                self.raised(noting, error)
-                raise
-            self.returned(noting)
-
-        return plain_generator
-
-    def _own_context(self) -> contextvars.Context:
-        own = contextvars.copy_context()
-        own.run(self.enter_context)
-        return own
-
-
-class _CodeNoting(wrapt.ObjectProxy):  # type: ignore[misc]  # wrapt's types
-    """The context of a plain handler under ``grpc.aio``, which has no ``code()`` to ask afterwards."""
-
-    def __init__(self, context: Any) -> None:
-        super().__init__(context)
-        self._self_code: Any = None
-
-    def set_code(self, code: Any) -> None:
-        self._self_code = code
-        self.__wrapped__.set_code(code)
-
-    def abort(self, code: Any, *args: Any, **kwargs: Any) -> Any:
-        self._self_code = code
-        return self.__wrapped__.abort(code, *args, **kwargs)
-
-    def code(self) -> Any:
-        return self._self_code
 
 
 def _authority(context: Any) -> address.Address | None:

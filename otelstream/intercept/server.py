@@ -12,8 +12,9 @@ from typing import Any
 import grpc
 
 from otelstream import semconv
+from otelstream.intercept.aio_handling import AioHandling
 from otelstream.intercept.codec import counting_decoder, counting_encoder, is_counting
-from otelstream.intercept.handling import AioHandling, Handling, SyncHandling
+from otelstream.intercept.handling import Handling, SyncHandling
 from otelstream.intercept.watcher import Watcher, parent_context
 from otelstream.record import RpcType, Side
 
