@@ -14,7 +14,7 @@ PROTO = "protos/otelstream/demo/v1/ticks.proto"
 
 
 class BuildPy(build_py):
-    """build_py, with the code generated beside the sources first: an editable install imports it from there."""
+    """build_py, with the code generated first, beside the sources: an editable install needs it there."""
 
     def run(self) -> None:
         package = Path(*PACKAGE.split("."))
@@ -23,13 +23,14 @@ class BuildPy(build_py):
         if protoc.main(["protoc", "-Iprotos", "--python_out=.", "--pyi_out=.", "--grpc_python_out=.", PROTO]):
             # An editable build goes on after any Exception, and would install a package without messages.
             raise SystemExit(f"protoc could not compile {PROTO}")
-        if PACKAGE not in self.packages:  # on a clean tree it did not exist when setuptools looked for packages
+        # On a clean tree the package did not exist yet when setuptools looked for packages.
+        if PACKAGE not in self.packages:
             self.packages.append(PACKAGE)
         super().run()
 
 
-# The generated code runs on this Python and on newer ones, not on older ones (pyproject.toml, build-system): so says
-# the wheel's tag.
+# The wheel's tag says what holds for the generated code (pyproject.toml, build-system): it runs on the Python
+# it was built with and on newer ones.
 setup(
     cmdclass={"build_py": BuildPy},
     options={"bdist_wheel": {"python_tag": f"py{sys.version_info.major}{sys.version_info.minor}"}},

@@ -1,4 +1,4 @@
-"""What ``opentelemetry-instrument`` and users start: patches grpcio, and takes over from the instrumentation it replaces."""
+"""What ``opentelemetry-instrument`` and users start: patches grpcio and takes over from its older instrumentation."""
 
 from __future__ import annotations
 

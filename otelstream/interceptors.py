@@ -12,6 +12,7 @@ from otelstream.intercept.server import AioServerInterceptor, ServerInterceptor
 from otelstream.intercept.watcher import Filter
 from otelstream.runtime import shared
 
+
 def server_interceptor(
     *,
     tracer_provider: TracerProvider | None = None,

@@ -118,9 +118,7 @@ class MetricsObserver:
         """Observe again."""
         self._paused = False
 
-    def _guarded(
-        self, observe: Callable[[], list[Observation]]
-    ) -> Callable[[CallbackOptions], Iterable[Observation]]:
+    def _guarded(self, observe: Callable[[], list[Observation]]) -> Callable[[CallbackOptions], Iterable[Observation]]:
         def callback(_options: CallbackOptions) -> Iterable[Observation]:
             if self._paused:
                 return []

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeVar
 
-from otelstream.record import Call, Outcome, State
+from otelstream.record import Call, Outcome
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
@@ -54,7 +54,7 @@ class Guard:
         """``function(*args)``, or None when it failed."""
         try:
             return function(*args)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  # whatever fails of ours must not reach the RPC
             self.fault(where, error)
             return None
 
@@ -62,7 +62,9 @@ class Guard:
 class Calls:
     """Every open call of this process, and the fan-out to the observers."""
 
-    def __init__(self, observers: Sequence[Observer], clock: Callable[[], int], guard: Guard, message_events: int) -> None:
+    def __init__(
+        self, observers: Sequence[Observer], clock: Callable[[], int], guard: Guard, message_events: int
+    ) -> None:
         self.clock = clock
         self.guard = guard
         self.message_events = message_events
@@ -79,17 +81,19 @@ class Calls:
 
     def end(self, call: Call, outcome: Outcome, code: str | None) -> None:
         """End ``call`` if nobody has yet. Not for destructors: observers take locks."""
-        was_open = call.state is State.OPEN
         if not call.end(outcome, code, self.clock()):
             return
-        self._open.pop(call.id, None)
-        if was_open:
+        if self._open.pop(call.id, None) is not None:  # else never opened, or forgotten
             for where, ended in self._ended:
                 self.guard.run(where, ended, call)
 
     def now_open(self) -> list[Call]:
         """The open calls, oldest first."""
         return list(self._open.values())
+
+    def count_open(self) -> int:
+        """How many calls are open."""
+        return len(self._open)
 
     def forget(self) -> None:
         """Drop all open calls unreported: in a forked child they are the parent's."""

@@ -63,7 +63,12 @@ def _patch(patches: list[Patch], module: str, owner_name: str, name: str, wrappe
 
 
 def _channel_method(
-    watcher: Watcher, kind: str, wrapped: Callable[..., Any], channel: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    watcher: Watcher,
+    kind: str,
+    wrapped: Callable[..., Any],
+    channel: Any,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
 ) -> Any:
     return client.multi_callable(watcher, kind, wrapped, client.target_of(channel), *args, **kwargs)
 

@@ -92,7 +92,8 @@ class Message(NamedTuple):
     """By on the wire, uncompressed."""
 
 
-class Totals(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Totals:
     """Messages and bytes of one direction."""
 
     count: int

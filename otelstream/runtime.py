@@ -13,7 +13,7 @@ from otelstream import semconv
 from otelstream._version import __version__
 from otelstream.config import Config
 from otelstream.intercept.abandoned import AbandonedCalls
-from otelstream.intercept.watcher import Filter, Hooks, Watcher
+from otelstream.intercept.watcher import NO_HOOKS, Filter, Hooks, Watcher
 from otelstream.memory import process
 from otelstream.metrics import MetricsObserver
 from otelstream.observers import Calls, Guard
@@ -80,7 +80,7 @@ class Runtime:
         )
         process.register(meter, guard=GUARD)
 
-    def start(self, filter_: Filter | None = None, hooks: Hooks = Hooks()) -> Watcher:
+    def start(self, filter_: Filter | None = None, hooks: Hooks = NO_HOOKS) -> Watcher:
         """Something is to be instrumented: the watcher it reports to."""
         watcher = Watcher(
             self.calls,
@@ -132,7 +132,7 @@ class Runtime:
         self.ticker.restart_in_forked_child()
 
     def _count_open(self) -> int:
-        return len(self.calls.now_open())
+        return self.calls.count_open()
 
     def _settle(self) -> None:
         self.ticker.drain()

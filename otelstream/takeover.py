@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from opentelemetry.instrumentation import grpc as contrib
 
@@ -86,7 +86,7 @@ def _users_filter(instrumentor: Any) -> Filter | None:
     """
     filter_: Any = getattr(instrumentor, "_filter", None)
     if filter_ is None or contrib._excluded_service_filter() is None:
-        return filter_
-    cells = {name: cell.cell_contents for name, cell in zip(filter_.__code__.co_freevars, filter_.__closure__ or ())}
-    parts = cells.get("args", ())
-    return parts[0] if len(parts) == 2 else None  # alone, it is the exclusion itself
+        return cast("Filter | None", filter_)
+    cells = zip(filter_.__code__.co_freevars, filter_.__closure__ or (), strict=False)
+    theirs: list[Filter] = [part for name, cell in cells if name == "args" for part in cell.cell_contents]
+    return theirs[0] if len(theirs) > 1 else None  # alone, it is the exclusion itself

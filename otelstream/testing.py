@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
@@ -46,7 +47,9 @@ class RecordedSpans(SpanProcessor):
         with self._arrived:
             return list(self._spans)
 
-    def wait_for(self, matches: Callable[[ReadableSpan], bool], count: int = 1, timeout: float = 20.0) -> list[ReadableSpan]:
+    def wait_for(
+        self, matches: Callable[[ReadableSpan], bool], count: int = 1, timeout: float = 20.0
+    ) -> list[ReadableSpan]:
         """The matching spans, once there are ``count``. Raises AssertionError after ``timeout`` s."""
         with self._arrived:
             if not self._arrived.wait_for(lambda: sum(map(matches, self._spans)) >= count, timeout):
@@ -89,9 +92,8 @@ class Telemetry:
     def value(self, metric: str, **attributes: str) -> float:
         """The sum of ``metric`` over the points with these attributes (dots written as ``__``)."""
         wanted = {name.replace("__", "."): value for name, value in attributes.items()}
-        return sum(
-            point.value for point in self.points(metric) if wanted.items() <= dict(point.attributes or {}).items()
-        )
+        points = self.points(metric)
+        return float(sum(point.value for point in points if wanted.items() <= dict(point.attributes or {}).items()))
 
 
 def wait_until(condition: Callable[[], Any], what: str, timeout: float = 20.0) -> None:
@@ -103,7 +105,7 @@ def wait_until(condition: Callable[[], Any], what: str, timeout: float = 20.0) -
         time.sleep(0.005)
 
 
-class Service(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has no types
+class Service(grpc.GenericRpcHandler):
     """Handlers by method name, without generated code: ``Service("pkg.Svc", Echo=("stream_stream", function))``.
 
     Messages are bytes, unless ``serializer`` and ``deserializer`` are given.
@@ -122,10 +124,8 @@ class Service(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has no type
 @contextmanager
 def serving(*services: Service, workers: int = 32, **options: Any) -> Iterator[int]:
     """A sync server on a free port of loopback, the port being what the context gives."""
-    from concurrent.futures import ThreadPoolExecutor
-
     pool = ThreadPoolExecutor(workers)
-    server = grpc.server(pool, handlers=services, **options)
+    server = grpc.server(pool, handlers=list(services), **options)
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     try:

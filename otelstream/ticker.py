@@ -20,7 +20,9 @@ class Ticker:
     ``post`` may be called from a destructor, because ``SimpleQueue.put`` is re-entrant where locks are not.
     """
 
-    def __init__(self, jobs: Sequence[tuple[str, Job]], clock: Callable[[], int], longest_wait_s: float, guard: Guard) -> None:
+    def __init__(
+        self, jobs: Sequence[tuple[str, Job]], clock: Callable[[], int], longest_wait_s: float, guard: Guard
+    ) -> None:
         self._jobs = jobs
         self._due = dict.fromkeys((name for name, _ in jobs), 0)
         self._clock = clock
@@ -57,11 +59,9 @@ class Ticker:
         """Run what was posted so far, on the caller's thread."""
         while True:
             try:
-                work = self._inbox.get_nowait()
+                self._run(self._inbox.get_nowait())
             except Empty:
                 return
-            if work is not None:
-                self._guard.run("ticker.post", work)
 
     def run_due(self, now_ns: int) -> int:
         """Run every job that is due at ``now_ns``; the ns to wait for the next one."""
@@ -74,17 +74,18 @@ class Ticker:
         wait = min(self._due.values(), default=latest) - now_ns
         return max(_SHORTEST_WAIT_NS, wait)
 
+    def _run(self, work: Callable[[], None] | None) -> None:
+        if work is not None:
+            self._guard.run("ticker.post", work)
+
     def _loop(self) -> None:
         while not self._stopped:
             try:
                 wait_ns = self.run_due(self._clock())
-                work = self._inbox.get(timeout=wait_ns / 1e9)
-                if work is not None:
-                    self._guard.run("ticker.post", work)
+                self._run(self._inbox.get(timeout=wait_ns / 1e9))  # no variable would keep the work while it waits
             except Empty:
                 pass
-            except Exception:
-                # Only a strict guard raises; it has noted the fault, and the thread must live on.
+            except Exception:  # noqa: BLE001, S112  # only a strict guard raises, it has noted the fault, we must go on
                 continue
 
     def restart_in_forked_child(self) -> None:

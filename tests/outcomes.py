@@ -18,7 +18,12 @@ def ended(span: ReadableSpan) -> tuple[Any, ...]:
 
 def counts(span: ReadableSpan) -> tuple[Any, ...]:
     attributes = span.attributes or {}
-    names = ("grpc.sent.message_count", "otelstream.sent.bytes", "grpc.received.message_count", "otelstream.received.bytes")
+    names = (
+        "grpc.sent.message_count",
+        "otelstream.sent.bytes",
+        "grpc.received.message_count",
+        "otelstream.received.bytes",
+    )
     return tuple(attributes[name] for name in names)
 
 

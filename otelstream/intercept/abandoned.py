@@ -11,11 +11,9 @@ import sys
 import weakref
 from typing import Any
 
-import grpc
-
 from otelstream.record import Call, State
 
-GRPCIO_KEEPS_CALLS = hasattr(grpc.aio._channel.Channel, "_register_call")
+GRPCIO_KEEPS_CALLS = hasattr(sys.modules["grpc.aio._channel"].Channel, "_register_call")
 
 
 class AbandonedCalls:
@@ -58,7 +56,8 @@ def _only_grpcio_holds(made: Any) -> bool:
     iterator = getattr(made, "_message_aiter", None)
     if iterator is not None and sys.getrefcount(iterator) - _FRESH != 1:  # its attribute
         return False
-    held_by_grpcio = 1 if iterator is None else 2  # the channel's done-callback, and the iterator's own frame
+    iterating = iterator is not None and iterator.ag_frame is not None
+    held_by_grpcio = 2 if iterating else 1  # the iterator's own frame, and the channel's done-callback
     return sys.getrefcount(made) - _FRESH - _CALLER == held_by_grpcio
 
 

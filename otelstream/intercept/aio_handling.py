@@ -44,7 +44,7 @@ class AioHandling(Handling):
         super().terminated()
         self._task = None  # the task holds this callback: do not wait for the garbage collector
 
-    def _still_running(self, context: Any) -> bool:
+    def _still_running(self, context: Any) -> bool:  # noqa: ARG002  # it does not know
         return not self._cancelled_by_peer()
 
     def _cancelled_by_peer(self) -> bool:
@@ -146,7 +146,7 @@ class AioHandling(Handling):
         return own
 
 
-class _CodeNoting(wrapt.ObjectProxy):  # type: ignore[misc]  # wrapt's types
+class _CodeNoting(wrapt.ObjectProxy):  # type: ignore[type-arg]  # wrapt 1 takes none
     """The context of a plain handler under ``grpc.aio``, which has no ``code()`` to ask afterwards."""
 
     def __init__(self, context: Any) -> None:

@@ -63,7 +63,9 @@ def _begin(method: Method, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Beg
     call.deadline_s = timeout if isinstance(timeout, (int, float)) else None
     deserializer = method.deserializer
     if watcher.hooks.response is not None and not method.rpc_type.response_streaming:
-        deserializer = telling(deserializer, lambda response: _run_hook(watcher, watcher.hooks.response, call, response))
+        deserializer = telling(
+            deserializer, lambda response: _run_hook(watcher, watcher.hooks.response, call, response)
+        )
     invoke = method.ask_channel(
         method.name,
         counting_encoder(call, method.serializer, watcher.clock, watcher.guard),
@@ -91,7 +93,7 @@ def _run_hook(watcher: Watcher, hook: Any, call: Call, value: Any) -> None:
     watcher.guard.run(f"hook {getattr(hook, '__name__', hook)!s}", hook, span_of(call), value)
 
 
-class _MultiCallable(wrapt.ObjectProxy):  # type: ignore[misc]  # wrapt's types
+class _MultiCallable(wrapt.ObjectProxy):  # type: ignore[type-arg]  # wrapt 1 takes none
     """A proxy of grpcio's multi-callable: ``isinstance`` and attributes are those of the real one."""
 
     def __init__(self, wrapped: Any, method: Method) -> None:
@@ -141,9 +143,7 @@ class AioCallable(_MultiCallable):
         return _made(self._self_method, begun, begun.invoke, ending.watch_aio)
 
 
-def _made(
-    method: Method, begun: Begun, invoke: Callable[..., Any], watch: Callable[[Watcher, Call, Any], None]
-) -> Any:
+def _made(method: Method, begun: Begun, invoke: Callable[..., Any], watch: Callable[[Watcher, Call, Any], None]) -> Any:
     """Make the call and have its end watched."""
     watcher, call = method.watcher, begun.call
     try:
@@ -166,12 +166,19 @@ CHANNEL_METHODS = tuple(_SYNC_TYPES)
 
 
 def multi_callable(
-    watcher: Watcher, kind: str, ask_channel: Callable[..., Any], target: address.Address | None, *args: Any, **kwargs: Any
+    watcher: Watcher,
+    kind: str,
+    ask_channel: Callable[..., Any],
+    target: address.Address | None,
+    *args: Any,
+    **kwargs: Any,
 ) -> Any:
     """What a channel's method ``kind`` answers when it is asked with ``args`` and ``kwargs``."""
     wrapped = ask_channel(*args, **kwargs)
 
-    def proxy(method: str, request_serializer: Any = None, response_deserializer: Any = None, *rest: Any, **more: Any) -> Any:
+    def proxy(
+        method: str, request_serializer: Any = None, response_deserializer: Any = None, *rest: Any, **more: Any
+    ) -> Any:
         if is_counting(request_serializer):
             return wrapped
         rpc_type, sync_type = _SYNC_TYPES[kind]
@@ -194,7 +201,7 @@ _AIO_MULTI_CALLABLES = (
 )
 
 
-class TracedChannel(wrapt.ObjectProxy):  # type: ignore[misc]
+class TracedChannel(wrapt.ObjectProxy):  # type: ignore[type-arg]  # wrapt 1 takes none
     """A channel, recorded without any patching: ``otelstream.traced_channel``."""
 
     def __init__(self, channel: Any, watcher: Watcher) -> None:

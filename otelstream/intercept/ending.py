@@ -50,12 +50,12 @@ def watch_sync(watcher: Watcher, call: Call, made: Any) -> None:
 
     def ended() -> None:
         if states:
-            watcher.guard.run("client.ended", watcher.end, call, *_end_of(states.pop()))
+            watcher.guard.run("client.ended", lambda state: watcher.end(call, *_end_of(state)), states.pop())
 
     def dropped(_reference: Any) -> None:
         # Only this tells of a call that no thread polls for (grpc.experimental's single-threaded streams).
         if states:
-            watcher.end_later(call, *_end_of(states.pop()))
+            watcher.guard.run("client.dropped", lambda state: watcher.end_later(call, *_end_of(state)), states.pop())
 
     ended.reference = weakref.ref(made, dropped)  # type: ignore[attr-defined]  # lives as long as grpc's callback list
     if not made.add_callback(ended):
@@ -128,7 +128,7 @@ def _aio_ended(watcher: Watcher, call: Call, cython_call: Any) -> None:
         watcher.end_later(call, code, Outcome.ABANDONED)
     elif code == grpc.StatusCode.OK.name and not call.rpc_type.response_streaming:
         # The one response is deserialized in the same step of the loop, right after this callback.
-        asyncio.get_running_loop().call_soon(watcher.end, call, code)
+        asyncio.get_running_loop().call_soon(watcher.guard.run, "client.ended", watcher.end, call, code)
     else:
         watcher.end(call, code)
 

@@ -38,7 +38,7 @@ _TYPES = {
 }
 
 
-class ServerInterceptor(grpc.ServerInterceptor):  # type: ignore[misc]  # grpc has no types
+class ServerInterceptor(grpc.ServerInterceptor):
     """For ``grpc.server``."""
 
     def __init__(self, watcher: Watcher) -> None:
@@ -46,11 +46,13 @@ class ServerInterceptor(grpc.ServerInterceptor):  # type: ignore[misc]  # grpc h
 
     def intercept_service(self, continuation: Callable[[Any], Any], details: Any) -> Any:
         handler = continuation(details)
-        wrapped = self._watcher.guard.run("server.intercept", _handler_for, self._watcher, handler, details, SyncHandling)
+        wrapped = self._watcher.guard.run(
+            "server.intercept", _handler_for, self._watcher, handler, details, SyncHandling
+        )
         return handler if wrapped is None else wrapped
 
 
-class AioServerInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
+class AioServerInterceptor(grpc.aio.ServerInterceptor):
     """For ``grpc.aio.server``."""
 
     def __init__(self, watcher: Watcher) -> None:
@@ -58,7 +60,9 @@ class AioServerInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
 
     async def intercept_service(self, continuation: Callable[[Any], Any], details: Any) -> Any:
         handler = await continuation(details)
-        wrapped = self._watcher.guard.run("server.intercept", _handler_for, self._watcher, handler, details, AioHandling)
+        wrapped = self._watcher.guard.run(
+            "server.intercept", _handler_for, self._watcher, handler, details, AioHandling
+        )
         return handler if wrapped is None else wrapped
 
 

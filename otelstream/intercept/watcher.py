@@ -41,6 +41,9 @@ class Hooks(NamedTuple):
     """Called with the span and the response of a call that has one response."""
 
 
+NO_HOOKS = Hooks()
+
+
 class Watcher:
     """Decides which calls are recorded, opens and ends them. One for everything that is instrumented together."""
 
@@ -50,7 +53,7 @@ class Watcher:
         *,
         filter_: Filter | None = None,
         excluded_services: frozenset[str] = frozenset(),
-        hooks: Hooks = Hooks(),
+        hooks: Hooks = NO_HOOKS,
         drop_later: Callable[[Callable[[], None]], None],
         on_first_call: Callable[[], None],
         aio_calls: AbandonedCalls,

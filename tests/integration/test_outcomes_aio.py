@@ -36,7 +36,9 @@ async def span(telemetry: Telemetry, side: str) -> ReadableSpan:
     return await asyncio.to_thread(telemetry.span, side)
 
 
-def run(instrumented: Telemetry, scenario: Callable[[Any, AioHandlers], Awaitable[None]], **options: Any) -> tuple[ReadableSpan, ReadableSpan]:
+def run(
+    instrumented: Telemetry, scenario: Callable[[Any, AioHandlers], Awaitable[None]], **options: Any
+) -> tuple[ReadableSpan, ReadableSpan]:
     """Run ``scenario`` on a channel to a server; the client's and the server's span."""
 
     async def main() -> tuple[ReadableSpan, ReadableSpan]:
@@ -191,10 +193,13 @@ def test_task_cancelled(instrumented: Telemetry, method: str) -> None:
                 await call
             else:
                 async for _ in call:
-                    pass
+                    reading.set()
 
+        reading = asyncio.Event()
         task = asyncio.create_task(consume())
         await handlers.holding.wait()
+        if method == "Hold":
+            await reading.wait()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
@@ -345,6 +350,30 @@ def test_dropped(instrumented: Telemetry, use: Callable[[Any], Awaitable[None]])
     assert ended(server) == SERVER_CANCELLED
 
 
+def test_task_cancelled_while_grpcio_sets_the_call_up(instrumented: Telemetry) -> None:
+    """grpcio then neither cancels nor finishes the call: it is abandoned, with an iterator that has ended."""
+    (runtime,) = _shared.values()
+
+    async def scenario(channel: Any, handlers: AioHandlers) -> None:
+        async def consume() -> None:
+            async for _ in invoke(channel, "Hold")(b"x"):
+                pass
+
+        task = asyncio.create_task(consume())
+        await handlers.holding.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        del task
+        gc.collect()
+        await asyncio.sleep(0)
+        runtime._end_abandoned(0)
+        assert ended(await span(instrumented, "client"))[0] in ("abandoned", "cancelled")
+        await channel.close()
+
+    run(instrumented, scenario)
+
+
 class PassThrough(grpc.aio.UnaryStreamClientInterceptor):  # type: ignore[misc]  # grpc has no types
     async def intercept_unary_stream(self, continuation: Any, details: Any, request: Any) -> Any:
         return await continuation(details, request)
@@ -388,9 +417,7 @@ def test_cancelled_through_the_users_interceptors(instrumented: Telemetry) -> No
     ("interceptor", "expected"),
     [(Answering(), ("ok", "OK", None, False)), (Refusing(), ("error", None, "PermissionError", True))],
 )
-def test_interceptor_that_does_not_call(
-    instrumented: Telemetry, interceptor: Any, expected: tuple[Any, ...]
-) -> None:
+def test_interceptor_that_does_not_call(instrumented: Telemetry, interceptor: Any, expected: tuple[Any, ...]) -> None:
     async def main() -> ReadableSpan:
         async with connected(interceptors=[interceptor]) as (channel, _):
             try:

@@ -62,7 +62,13 @@ def test_an_unknown_rpc_spelling_is_named(caplog: pytest.LogCaptureFixture) -> N
 
 @pytest.mark.parametrize(
     ("value", "spelling"),
-    [(None, Spelling.NEW), ("", Spelling.NEW), ("rpc", Spelling.NEW), ("rpc/old", Spelling.OLD), ("rpc,rpc/dup", Spelling.BOTH)],
+    [
+        (None, Spelling.NEW),
+        ("", Spelling.NEW),
+        ("rpc", Spelling.NEW),
+        ("rpc/old", Spelling.OLD),
+        ("rpc,rpc/dup", Spelling.BOTH),
+    ],
 )
 def test_spelling(value: str | None, spelling: Spelling) -> None:
     assert Spelling.from_opt_in(value) is spelling

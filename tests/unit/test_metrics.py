@@ -88,7 +88,9 @@ def test_age_and_idle_of_the_oldest(bench: Bench, telemetry: Telemetry) -> None:
     assert rows(telemetry, "otelstream.stream.age.max") == [(identity, 0.0)]
 
 
-@pytest.mark.parametrize(("side", "name"), [(Side.SERVER, "rpc.server.call.duration"), (Side.CLIENT, "rpc.client.call.duration")])
+@pytest.mark.parametrize(
+    ("side", "name"), [(Side.SERVER, "rpc.server.call.duration"), (Side.CLIENT, "rpc.client.call.duration")]
+)
 def test_duration_with_exemplar(bench: Bench, telemetry: Telemetry, side: Side, name: str) -> None:
     call = bench.open(side=side)
     bench.clock.advance(7_200)

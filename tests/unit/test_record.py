@@ -107,7 +107,9 @@ events = st.lists(
 
 
 @given(events)
-def test_any_sequence_of_events_ends_a_call_at_most_once_and_loses_no_message(sequence: list[tuple[str, object]]) -> None:
+def test_any_sequence_of_events_ends_a_call_at_most_once_and_loses_no_message(
+    sequence: list[tuple[str, object]],
+) -> None:
     call = make_call(message_events=4)
     ends, states, now = [], [call.state], START
     sent, received = Totals(0, 0), Totals(0, 0)
@@ -136,8 +138,8 @@ def test_any_sequence_of_events_ends_a_call_at_most_once_and_loses_no_message(se
     assert call.outcome is first_end
     order = list(State)
     assert [order.index(state) for state in states] == sorted(order.index(state) for state in states)
-    assert (call.sent.count, call.sent.size) == sent
-    assert (call.received.count, call.received.size) == received
+    assert Totals(call.sent.count, call.sent.size) == sent
+    assert Totals(call.received.count, call.received.size) == received
     assert sum(w.sent.count for w in windows) == sent.count
     assert sum(w.received.size for w in windows) == received.size
     assert all(len(w.messages) <= 4 for w in windows)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -24,8 +25,11 @@ MIB = 1 << 20
 class Bench:
     """One span observer on a fake clock."""
 
-    def __init__(self, telemetry: Telemetry, config: Config = Config(), memory: Callable[[], int | None] = lambda: MIB):
+    def __init__(
+        self, telemetry: Telemetry, config: Config | None = None, memory: Callable[[], int | None] = lambda: MIB
+    ):
         self.clock = FakeClock()
+        config = config or Config()
         self.telemetry = telemetry
         tracer = telemetry.tracer_provider.get_tracer("test")
         self.observer = SpanObserver(tracer, config, memory, lambda: len(self.calls.now_open()))
@@ -106,7 +110,7 @@ def test_windows_double_up_to_five_minutes_and_leave_no_gap(bench: Bench) -> Non
         bench.tick(call)
     lengths = [((span.end_time or 0) - (span.start_time or 0)) / 1e9 for span in bench.spans()]
     assert lengths == [10, 20, 40, 80, 160, 300, 300, 300]
-    assert all(one.end_time == other.start_time for one, other in zip(bench.spans(), bench.spans()[1:]))
+    assert all(one.end_time == other.start_time for one, other in pairwise(bench.spans()))
 
 
 def test_the_stream_span_has_the_totals_and_the_last_window(bench: Bench) -> None:
@@ -227,9 +231,7 @@ def test_open_at_exit_has_no_status_code(bench: Bench) -> None:
         ),
     ],
 )
-def test_spelling(
-    telemetry: Telemetry, spelling: Spelling, name: str, has: dict[str, Any], lacks: set[str]
-) -> None:
+def test_spelling(telemetry: Telemetry, spelling: Spelling, name: str, has: dict[str, Any], lacks: set[str]) -> None:
     bench = Bench(telemetry, Config(spelling=spelling))
     call = bench.open()
     bench.calls.end(call, Outcome.ERROR, "NOT_FOUND")

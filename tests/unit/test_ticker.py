@@ -73,7 +73,12 @@ def test_posted_work_runs_on_its_thread() -> None:
     ticker.start()
     ran: list[str] = []
     done = threading.Event()
-    ticker.post(lambda: (ran.append(threading.current_thread().name), done.set()) and None)
+
+    def work() -> None:
+        ran.append(threading.current_thread().name)
+        done.set()
+
+    ticker.post(work)
     assert done.wait(20)
     ticker.stop()
     assert ran == ["otelstream-ticker"]

@@ -1,0 +1,126 @@
+"""An application with one open stream, as users write them: nothing of otelstream in it. Started by ``test_run.py``.
+
+Usage: ``python -m tests.run_app MODE WAIT PORT``. A client calls PORT and prints ``open``, a server prints its own port.
+Then it waits as WAIT says: ``input`` for a line on stdin, after which it ends normally, or ``block`` for ever.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import threading
+from collections.abc import Awaitable, Callable, Iterator
+from concurrent.futures import Executor, Future
+from typing import Any
+
+import grpc
+
+from otelstream.testing import Service
+from tests.services import NAME, AioHandlers, SyncHandlers, invoke
+
+Wait = Callable[[], Awaitable[object]]
+
+kept: list[Any] = []
+"""What is open when the process ends."""
+
+
+class DaemonThreads(Executor):
+    """Threads that do not keep the process from ending, as ThreadPoolExecutor's do while a handler runs."""
+
+    def submit(self, function: Any, /, *args: Any, **kwargs: Any) -> Any:
+        future: Future[Any] = Future()
+
+        def run() -> None:
+            future.set_result(function(*args, **kwargs))
+
+        threading.Thread(target=run, daemon=True).start()
+        return future
+
+
+def say(line: object) -> None:
+    print(line, flush=True)
+
+
+def hold_sync(port: str) -> Any:
+    """Open a stream, keep it open, and say so."""
+    call = invoke(grpc.insecure_channel(f"127.0.0.1:{port}"), "HoldChat")(_requests())
+    kept.append(call)
+    next(call)
+    say("open")
+    return call
+
+
+def _requests() -> Iterator[bytes]:
+    yield b"x"
+    threading.Event().wait()
+
+
+def call_once(port: str) -> None:
+    """Make one unary call."""
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        invoke(channel, "Unary")(b"x")
+
+
+def client_sync(port: str, block: bool) -> None:
+    call = hold_sync(port)
+    if block:
+        reader = threading.Thread(target=list, args=(call,))
+        reader.start()
+        reader.join()
+    else:
+        input()
+
+
+def server_sync(_port: str, block: bool) -> None:
+    server = grpc.server(DaemonThreads(), handlers=[Service(NAME, **SyncHandlers().methods())])
+    kept.append(server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    say(port)
+    if block:
+        server.wait_for_termination()
+    else:
+        input()
+
+
+async def client_aio(port: str, wait: Wait) -> None:
+    call = invoke(grpc.aio.insecure_channel(f"127.0.0.1:{port}"), "Hold")(b"x")
+    kept.append(call)
+    await call.read()
+    say("open")
+    await wait()
+
+
+async def server_aio(_port: str, wait: Wait) -> None:
+    server = grpc.aio.server(handlers=[Service(NAME, **AioHandlers().methods())])
+    kept.append(server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    say(port)
+    await wait()
+
+
+async def for_input() -> None:
+    await asyncio.to_thread(input)
+
+
+async def for_ever() -> None:
+    await asyncio.Event().wait()
+
+
+def main(mode: str, wait: str, port: str) -> None:
+    block = wait == "block"
+    if mode in ("client_sync", "server_sync"):
+        {"client_sync": client_sync, "server_sync": server_sync}[mode](port, block)
+        return
+    started = {"client_aio": client_aio, "server_aio": server_aio}[mode](port, for_ever if block else for_input)
+    if block:
+        asyncio.run(started)
+    else:  # asyncio.run() would cancel what is open: here the process ends with it open
+        loop = asyncio.new_event_loop()
+        kept.append(loop)
+        loop.run_until_complete(started)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
