@@ -40,34 +40,36 @@ class AbandonedCalls:
         found = []
         for call, reference in list(self._watched.values()):
             made = reference()
+            holders = _references(made) - _ALONE  # a line of its own: being an argument adds one
             if call.state is not State.OPEN or made is None:
                 self.unwatch(call)
-            elif _only_grpcio_holds(made):
+            elif _only_grpcio_holds(made, holders):
                 self.unwatch(call)
                 found.append(call)
             del made  # never the last to let go: that would cancel the call on this thread
         return found
 
 
-def _only_grpcio_holds(made: Any) -> bool:
+def _only_grpcio_holds(made: Any, holders: int) -> bool:
     tasks = (getattr(made, name, None) for name in ("_preparation", "_async_request_poller"))
     if any(task is not None and not task.done() for task in tasks):
         return False  # still being set up, or the application's request iterator still feeds it
     iterator = getattr(made, "_message_aiter", None)
-    if iterator is not None and sys.getrefcount(iterator) - _FRESH != 1:  # its attribute
+    if iterator is None:
+        return holders == 1  # the channel's done-callback
+    if _references(iterator) - _ALONE != 1:  # the call's attribute
         return False
-    iterating = iterator is not None and iterator.ag_frame is not None
-    held_by_grpcio = 2 if iterating else 1  # the iterator's own frame, and the channel's done-callback
-    return sys.getrefcount(made) - _FRESH - _CALLER == held_by_grpcio
+    return holders == (1 if iterator.ag_frame is None else 2)  # a running iterator's frame holds the call
 
 
-_CALLER = 1  # find()'s variable
+def _references(item: Any) -> int:
+    return sys.getrefcount(item)
 
 
 def _references_of_a_local() -> int:
     fresh = object()
-    return sys.getrefcount(fresh)
+    return _references(fresh)
 
 
-_FRESH = _references_of_a_local()
-"""What ``getrefcount`` says of an object that only one local variable holds; differs between Python versions."""
+_ALONE = _references_of_a_local()
+"""What ``_references`` says of an object that only the caller's variable holds; differs between Python versions."""

@@ -8,12 +8,13 @@ import inspect
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import aclosing
 from functools import partial
+from itertools import repeat
 from typing import Any
 
 import grpc
 import wrapt
 
-from otelstream.intercept.handling import END, Handling
+from otelstream.intercept.handling import Handling
 from otelstream.intercept.watcher import Watcher
 from otelstream.record import Call, RpcType
 
@@ -123,22 +124,30 @@ class AioHandling(Handling):
         return plain_function
 
     def _plain_generator(self, behavior: Callable[..., Any]) -> Callable[..., Any]:
+        # Not a generator itself: grpc calls the handler on the event loop, and only iterates in its thread pool.
         def plain_generator(request: Any, context: Any) -> Iterator[Any]:
             noting = _CodeNoting(context)
             self.begin(noting)
             own = self._own_context()
             try:
-                # The pool's thread serves other calls too, so each step runs in this call's own context.
-                step = partial(own.run, next, iter(own.run(behavior, request, noting)))
-                yield from iter(step, END)
-            except GeneratorExit:
-                raise
+                responses = own.run(behavior, request, noting)
             except BaseException as error:
                 self.raised(noting, error)
                 raise
-            self.returned(noting)
+            return self._observed(responses, own, noting)
 
         return plain_generator
+
+    def _observed(self, responses: Any, own: contextvars.Context, noting: Any) -> Iterator[Any]:
+        try:
+            # The pool's thread serves other calls too, so each step runs in this call's own context.
+            yield from map(partial(own.run, next), repeat(own.run(iter, responses)))
+        except GeneratorExit:
+            raise
+        except BaseException as error:
+            self.raised(noting, error)
+            raise
+        self.returned(noting)
 
     def _own_context(self) -> contextvars.Context:
         own = contextvars.copy_context()

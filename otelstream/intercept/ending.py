@@ -47,17 +47,21 @@ def watch_sync(watcher: Watcher, call: Call, made: Any) -> None:
     # grpcio's own state outlives the call object and does not keep it; the public way to the code would keep it. It
     # holds our callback in turn, so we let go of it as soon as one of the two has been told.
     states = [getattr(made, "_state", None)]
+    state_reference = weakref.ref(states[0]) if states[0] is not None else lambda: None
 
     def ended() -> None:
+        watcher.sync_calls.pop(call.id, None)
         if states:
             watcher.guard.run("client.ended", lambda state: watcher.end(call, *_end_of(state)), states.pop())
 
     def dropped(_reference: Any) -> None:
         # Only this tells of a call that no thread polls for (grpc.experimental's single-threaded streams).
-        if states:
-            watcher.guard.run("client.dropped", lambda state: watcher.end_later(call, *_end_of(state)), states.pop())
+        watcher.sync_calls.pop(call.id, None)
+        state = state_reference()
+        watcher.guard.run("client.dropped", lambda: watcher.end_later(call, *_end_of(state)))
 
-    ended.reference = weakref.ref(made, dropped)  # type: ignore[attr-defined]  # lives as long as grpc's callback list
+    # Kept apart from grpc's objects: what is collected together with its object is not told. It must not hold them.
+    watcher.sync_calls[call.id] = weakref.ref(made, dropped)
     if not made.add_callback(ended):
         ended()
 

@@ -8,6 +8,7 @@ outcome: a handler that had not finished by then was cut short by the client, th
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import repeat
 from types import GeneratorType
 from typing import Any
 
@@ -23,8 +24,6 @@ from otelstream.record import Call, State
 _DEADLINE_SLACK_S = 0.05
 _DEADLINE_SLACK = 0.02
 _NO_DEADLINE_S = 1e9  # grpc says "none" as an infinite or absurdly long time
-END = object()
-"""For ``iter(next, END)``: no iterator answers it."""
 
 
 class Handling:
@@ -70,7 +69,9 @@ class Handling:
         self._context = context
         call.peer = address.of_peer(context.peer())
         remaining = context.time_remaining()
-        call.deadline_s = remaining if remaining is not None and remaining < _NO_DEADLINE_S else None
+        if remaining is not None and remaining < _NO_DEADLINE_S:
+            waited_s = (self._watcher.clock() - call.start_ns) / 1e9  # for a thread of the pool
+            call.deadline_s = remaining + waited_s
         call.context = parent_context(self._metadata)
         self._watcher.calls.open(call)
 
@@ -165,6 +166,12 @@ class SyncHandling(Handling):
         # handler then finishes as if all were well. Only grpcio's own state tells afterwards.
         return getattr(getattr(self._context, "_state", None), "client", None) == "cancelled"
 
+    def _cut_short(self) -> str:
+        # A None among its responses ends a stream as if it were the last, and grpc never asks the handler for more.
+        if getattr(getattr(self._context, "_state", None), "statused", False) and not self._cancelled_by_peer():
+            return self._chosen_code(self._context) or grpc.StatusCode.OK.name
+        return super()._cut_short()
+
     def _single(self, behavior: Callable[..., Any]) -> Callable[..., Any]:
         def single(request: Any, context: Any) -> Any:
             self.begin(context)
@@ -194,10 +201,10 @@ class SyncHandling(Handling):
         return streaming
 
     def _observed(self, responses: Iterator[Any], context: Any) -> Iterator[Any]:
-        # `yield from` a generator costs some 30 ns per message and hands close() on to it; iter(next, …) is as fast
-        # for other iterators and, like grpc, asks them for nothing but __next__.
+        # `yield from` a generator costs some 30 ns per message and hands close() on to it; map() is as fast for other
+        # iterators and, like grpc, asks them for nothing but __next__, and their messages for nothing at all.
         try:
-            yield from responses if isinstance(responses, GeneratorType) else iter(responses.__next__, END)
+            yield from responses if isinstance(responses, GeneratorType) else map(next, repeat(responses))
         except GeneratorExit:
             raise
         except BaseException as error:

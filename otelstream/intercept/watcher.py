@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
@@ -66,6 +67,8 @@ class Watcher:
         self.hooks = hooks
         self.drop_later = drop_later
         self.aio_calls = aio_calls
+        self.sync_calls: dict[int, weakref.ref[Any]] = {}
+        """Tell when an open call's object is dropped."""
         self._on_first_call: Callable[[], None] | None = on_first_call
         self.enabled = True
 
