@@ -35,6 +35,7 @@ def apply(watcher: Watcher) -> list[Patch]:
     for owner in (("grpc._channel", "Channel"), ("grpc.aio._channel", "Channel")):
         for kind in client.CHANNEL_METHODS:
             _patch(patches, *owner, kind, partial(_channel_method, watcher, kind))
+    _patch(patches, "grpc.aio._channel", "Channel", "__init__", _aio_channel_init)
     _patch(patches, "grpc._server", "_Server", "__init__", partial(_server_init, server.ServerInterceptor(watcher)))
     _patch(
         patches, "grpc.aio._server", "Server", "__init__", partial(_server_init, server.AioServerInterceptor(watcher))
@@ -73,14 +74,26 @@ def _channel_method(
     return client.multi_callable(watcher, kind, wrapped, client.target_of(channel), *args, **kwargs)
 
 
+def _aio_channel_init(wrapped: Callable[..., Any], channel: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    made = wrapped(*args, **kwargs)
+    client.remember_target(channel, args[0] if args else kwargs.get("target"))
+    return made
+
+
 def _server_init(
     interceptor: Any, wrapped: Callable[..., Any], _server: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Any:
-    # Ours comes first: it sees the handler that all others made, and they run within its context.
     name = "interceptors"
     if len(args) > _INTERCEPTORS:
-        theirs = args[_INTERCEPTORS]
-        args = (*args[:_INTERCEPTORS], (interceptor, *(theirs or ())), *args[_INTERCEPTORS + 1 :])
+        args = (*args[:_INTERCEPTORS], _ours_first(interceptor, args[_INTERCEPTORS]), *args[_INTERCEPTORS + 1 :])
     else:
-        kwargs = {**kwargs, name: (interceptor, *(kwargs.get(name) or ()))}
+        kwargs = {**kwargs, name: _ours_first(interceptor, kwargs.get(name))}
     return wrapped(*args, **kwargs)
+
+
+def _ours_first(interceptor: Any, theirs: Any) -> Any:
+    """Ours sees the handler that all others made, and they run within its context."""
+    try:
+        return (interceptor, *(theirs or ()))
+    except TypeError:
+        return theirs  # no interceptors at all: grpc is about to say so

@@ -100,6 +100,8 @@ class Runtime:
     def stop(self, watcher: Watcher) -> None:
         """Record no new call for ``watcher``; those that are open are still reported when they end."""
         watcher.enabled = False
+        if watcher not in self._watchers:
+            return
         self._watchers.remove(watcher)
         if not self._watchers:
             self.ticker.stop()

@@ -12,10 +12,16 @@ from typing import Any, cast
 
 from opentelemetry.instrumentation import grpc as contrib
 
+from otelstream.intercept.watcher import CallDetails
+
 _log = logging.getLogger(__name__)
 
-_CLIENTS = (contrib.GrpcInstrumentorClient, contrib.GrpcAioInstrumentorClient)
-_SERVERS = (contrib.GrpcInstrumentorServer, contrib.GrpcAioInstrumentorServer)
+_INSTRUMENTORS = (
+    contrib.GrpcInstrumentorClient,
+    contrib.GrpcAioInstrumentorClient,
+    contrib.GrpcInstrumentorServer,
+    contrib.GrpcAioInstrumentorServer,
+)
 
 Filter = Callable[[Any], bool]
 
@@ -24,14 +30,14 @@ class TakeOver:
     """The four instrumentors of opentelemetry-instrumentation-grpc, disabled while this is active."""
 
     def __init__(self) -> None:
-        self.server_filter: Filter | None = None
-        self.client_filter: Filter | None = None
+        self._filters: dict[type[Any], Filter] = {}
+        """What the user gave to each of them."""
         self._originals: list[tuple[type[Any], str, Any]] = []
         self._kept_off: list[Any] = []
 
     def start(self) -> None:
         """Undo what they have patched and keep them from patching again."""
-        for owner in (*_CLIENTS, *_SERVERS):
+        for owner in _INSTRUMENTORS:
             instrumentor = owner._instance
             if instrumentor is not None and instrumentor.is_instrumented_by_opentelemetry:
                 self._adopt(owner, instrumentor)
@@ -49,18 +55,14 @@ class TakeOver:
         self._kept_off.clear()
 
     def keeps(self, details: Any) -> bool:
-        """False when a filter of theirs leaves the call out. ``details`` tells the side by its type."""
-        filter_ = self.client_filter if hasattr(details, "full_method") else self.server_filter
+        """False when a filter of theirs leaves the call out."""
+        filter_ = self._filters.get(_in_charge_of(details))
         return filter_ is None or bool(filter_(details))
 
     def _adopt(self, owner: type[Any], instrumentor: Any) -> None:
         filter_ = _users_filter(instrumentor)
-        if filter_ is None:
-            return
-        if owner in _CLIENTS:
-            self.client_filter = filter_
-        else:
-            self.server_filter = filter_
+        if filter_ is not None:
+            self._filters[owner] = filter_
 
     def _disable(self, owner: type[Any]) -> None:
         take_over = self
@@ -76,6 +78,14 @@ class TakeOver:
         for function in (_instrument, _uninstrument):
             self._originals.append((owner, function.__name__, owner.__dict__[function.__name__]))
             setattr(owner, function.__name__, function)
+
+
+def _in_charge_of(details: Any) -> type[Any]:
+    """Which of them would have filtered this call."""
+    if isinstance(details, CallDetails):
+        return contrib.GrpcAioInstrumentorClient if details.aio else contrib.GrpcInstrumentorClient
+    aio = type(details).__module__.startswith("grpc._cython")  # both fit the protocol grpc.HandlerCallDetails
+    return contrib.GrpcAioInstrumentorServer if aio else contrib.GrpcInstrumentorServer
 
 
 def _users_filter(instrumentor: Any) -> Filter | None:

@@ -7,7 +7,6 @@ import contextvars
 import inspect
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import aclosing
-from functools import partial
 from itertools import repeat
 from typing import Any
 
@@ -141,7 +140,8 @@ class AioHandling(Handling):
     def _observed(self, responses: Any, own: contextvars.Context, noting: Any) -> Iterator[Any]:
         try:
             # The pool's thread serves other calls too, so each step runs in this call's own context.
-            yield from map(partial(own.run, next), repeat(own.run(iter, responses)))
+            step = own.run(lambda: iter(responses)).__next__
+            yield from map(own.run, repeat(step))
         except GeneratorExit:
             raise
         except BaseException as error:

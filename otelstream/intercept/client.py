@@ -7,6 +7,7 @@ the real one; everything but calling it goes through. Asking the channel per cal
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -35,6 +36,7 @@ class Method(NamedTuple):
     kwargs: dict[str, Any]
     rpc_type: RpcType
     target: address.Address | None
+    aio: bool
 
 
 class Begun(NamedTuple):
@@ -56,7 +58,7 @@ def _begin(method: Method, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Beg
     watcher = method.watcher
     timeout = _argument(args, kwargs, _TIMEOUT, "timeout")
     metadata = _argument(args, kwargs, _METADATA, "metadata")
-    if not watcher.wants(method.name, CallDetails(method.name, timeout, metadata)):
+    if not watcher.wants(method.name, CallDetails(method.name, timeout, metadata, method.aio)):
         return None
     call = watcher.new_call(method.name, Side.CLIENT, method.rpc_type)
     call.target = method.target
@@ -182,12 +184,11 @@ def multi_callable(
         if is_counting(request_serializer):
             return wrapped
         rpc_type, sync_type = _SYNC_TYPES[kind]
-        proxy_type = AioCallable if isinstance(wrapped, _AIO_MULTI_CALLABLES) else sync_type
+        aio = isinstance(wrapped, _AIO_MULTI_CALLABLES)
         name = method.decode() if isinstance(method, bytes) else method
-        return proxy_type(
-            wrapped,
-            Method(watcher, ask_channel, name, request_serializer, response_deserializer, rest, more, rpc_type, target),
-        )
+        codecs = request_serializer, response_deserializer
+        asked = Method(watcher, ask_channel, name, *codecs, rest, more, rpc_type, target, aio)
+        return (AioCallable if aio else sync_type)(wrapped, asked)
 
     made = watcher.guard.run("client.multi_callable", lambda: proxy(*args, **kwargs))
     return wrapped if made is None else made
@@ -233,12 +234,34 @@ class TracedChannel(wrapt.ObjectProxy):  # type: ignore[type-arg]  # wrapt 1 tak
         await self.__wrapped__.__aenter__()
         return self
 
+    async def __aexit__(self, *raised: Any) -> Any:
+        return await self.__wrapped__.__aexit__(*raised)
+
 
 def target_of(channel: Any) -> address.Address | None:
     """The server that ``channel`` was made for, where it can be told: grpc has no public way to ask."""
     for _ in range(8):  # grpc.intercept_channel wraps channels in channels
-        target = getattr(channel, "_target", None)
+        target = _remembered(channel) or getattr(channel, "_target", None) or getattr(channel, "target", None)
+        if callable(target):
+            target = target()
         if isinstance(target, (str, bytes)):
             return address.of_target(target.decode() if isinstance(target, bytes) else target)
         channel = getattr(channel, "_channel", None)
+        if channel is None:
+            break
     return None
+
+
+def _remembered(channel: Any) -> Any:
+    try:
+        return _targets.get(channel)
+    except TypeError:  # grpc-core's own objects take no weak references
+        return None
+
+
+def remember_target(channel: Any, target: Any) -> None:
+    """Tell ``target_of`` what it can't find out: older ``grpc.aio`` channels keep it to themselves."""
+    _targets[channel] = target
+
+
+_targets: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()

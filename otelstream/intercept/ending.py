@@ -78,7 +78,10 @@ def _watch_foreign(watcher: Watcher, call: Call, made: Any) -> None:
         code = made.code() if callable(getattr(made, "code", None)) else grpc.StatusCode.OK
         watcher.end(call, code_name(code))
         return
-    weakref.finalize(made, watcher.end_later, call, grpc.StatusCode.OK.name).atexit = False
+    try:
+        weakref.finalize(made, watcher.end_later, call, grpc.StatusCode.OK.name).atexit = False
+    except TypeError:  # an iterator of Python's own, say: nothing will tell when it is let go
+        watcher.end(call, grpc.StatusCode.OK.name)
 
 
 def watch_aio(watcher: Watcher, call: Call, made: Any) -> None:

@@ -7,6 +7,7 @@ between (too many calls, thread pool shut down) without telling anyone.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextvars import ContextVar
 from typing import Any
 
 import grpc
@@ -71,7 +72,9 @@ def _handler_for(watcher: Watcher, handler: Any, details: Any, handling_type: ty
     if not watcher.wants(details.method, details):
         return None
     if handler is None:
-        _record_unimplemented(watcher, details)
+        if _last_unimplemented.get() is not details:
+            _last_unimplemented.set(details)
+            _record_unimplemented(watcher, details)
         return None
     if is_counting(handler.response_serializer):
         return None
@@ -84,6 +87,10 @@ def _handler_for(watcher: Watcher, handler: Any, details: Any, handling_type: ty
         request_deserializer=decoder if handler.request_streaming else handling.watching_first_message(decoder),
         response_serializer=counting_encoder(call, handler.response_serializer, watcher.clock, watcher.guard),
     )
+
+
+_last_unimplemented: ContextVar[Any] = ContextVar("otelstream_last_unimplemented", default=None)
+"""Details of the last call that no handler serves: an interceptor of ours further in has recorded it already."""
 
 
 def _record_unimplemented(watcher: Watcher, details: Any) -> None:

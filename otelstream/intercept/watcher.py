@@ -26,6 +26,8 @@ class CallDetails(NamedTuple):
     full_method: str
     timeout: float | None
     metadata: Any
+    aio: bool = False
+    """Made over ``grpc.aio``."""
 
     @property
     def method(self) -> str:

@@ -122,6 +122,8 @@ def test_ten_thousand_streams_at_once_ended_at_random(instrumented: Telemetry) -
                 calls += await asyncio.gather(*(opened(channels[index % 10]) for index in range(500)))
             assert instrumented.value("otelstream.streams.open") == 2 * TOTAL
             await asyncio.gather(*(end_at_random(call, chance.randrange(5)) for call in calls))
+            calls.clear()  # what ends those that are left, where the channel's close does not: an older grpcio
+            gc.collect()
             for channel in channels:
                 await channel.close()
             await asyncio.to_thread(wait_until, lambda: not otelstream.open_streams(), "every stream to end")

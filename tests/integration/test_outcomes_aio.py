@@ -237,7 +237,8 @@ def test_channel_closed(instrumented: Telemetry) -> None:
         await channel.close()
 
     client, server = run(instrumented, scenario)
-    assert ended(client) == CLIENT_CANCELLED
+    # An older grpcio cancels only those calls that a task waits for; this one ends when it is dropped.
+    assert ended(client) == (CLIENT_CANCELLED if GRPCIO_KEEPS_CALLS else ("abandoned", *CLIENT_CANCELLED[1:]))
     assert ended(server) == SERVER_CANCELLED
 
 
