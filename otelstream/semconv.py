@@ -185,7 +185,7 @@ def _old_start_attributes(call: Call) -> Mapping[str, AttributeValue]:
     attributes: Attributes = {OLD_RPC_SYSTEM: "grpc", OLD_RPC_SERVICE: service, RPC_METHOD: method}
     if call.side is Side.SERVER and call.peer is not None and call.peer[1] is not None:
         host, port = call.peer
-        attributes |= {OLD_NET_PEER_IP: host, OLD_NET_PEER_PORT: str(port)}
+        attributes |= {OLD_NET_PEER_IP: f"[{host}]" if ":" in host else host, OLD_NET_PEER_PORT: str(port)}
         if host in ("::1", "127.0.0.1"):
             attributes[OLD_NET_PEER_NAME] = "localhost"
     return attributes

@@ -1,7 +1,7 @@
 """An application with one open stream, as users write them: nothing of otelstream in it. Started by ``test_run.py``.
 
-Usage: ``python -m tests.run_app MODE WAIT PORT``. A client calls PORT and prints ``open``, a server prints its own port.
-Then it waits as WAIT says: ``input`` for a line on stdin, after which it ends normally, or ``block`` for ever.
+Usage: ``python -m tests.run_app MODE WAIT PORT``. A client calls PORT and prints ``open``, a server prints its own
+port. Then it waits as WAIT says: ``input`` for a line on stdin, after which it ends normally, or ``block`` for ever.
 """
 
 from __future__ import annotations
@@ -38,13 +38,14 @@ class DaemonThreads(Executor):
 
 
 def say(line: object) -> None:
-    print(line, flush=True)
+    print(line, flush=True)  # noqa: T201  # that is how it talks to the test
 
 
 def hold_sync(port: str) -> Any:
     """Open a stream, keep it open, and say so."""
-    call = invoke(grpc.insecure_channel(f"127.0.0.1:{port}"), "HoldChat")(_requests())
-    kept.append(call)
+    channel = grpc.insecure_channel(f"127.0.0.1:{port}")
+    call = invoke(channel, "HoldChat")(_requests())
+    kept.extend((channel, call))
     next(call)
     say("open")
     return call
@@ -64,7 +65,7 @@ def call_once(port: str) -> None:
 def client_sync(port: str, block: bool) -> None:
     call = hold_sync(port)
     if block:
-        reader = threading.Thread(target=list, args=(call,))
+        reader = threading.Thread(target=list, args=(call,), daemon=True)
         reader.start()
         reader.join()
     else:
@@ -84,8 +85,9 @@ def server_sync(_port: str, block: bool) -> None:
 
 
 async def client_aio(port: str, wait: Wait) -> None:
-    call = invoke(grpc.aio.insecure_channel(f"127.0.0.1:{port}"), "Hold")(b"x")
-    kept.append(call)
+    channel = grpc.aio.insecure_channel(f"127.0.0.1:{port}")
+    call = invoke(channel, "Hold")(b"x")
+    kept.extend((channel, call))
     await call.read()
     say("open")
     await wait()

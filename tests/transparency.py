@@ -19,26 +19,35 @@ from otelstream import GrpcStreamInstrumentor
 from otelstream.testing import Telemetry
 
 
-def same_with_us(telemetry: Telemetry, *scenarios: Callable[[], Any]) -> list[Any]:
+def same_with_us(telemetry: Telemetry, *scenarios: Callable[[], Any], messages: bool = True) -> list[Any]:
     """Run each scenario (a function or coroutine function) without us, then all with us; they must come to the same.
 
     Gives what each came to: its value, or its exception as ``(type, message)``, of gRPC's own as
-    ``(type, status code, details)``.
+    ``(type, status code, details)``. Without ``messages``, of an exception only the type is compared.
     """
     bare = [_what_comes_of(scenario) for scenario in scenarios]
     instrumentor = GrpcStreamInstrumentor()
     instrumentor.instrument(tracer_provider=telemetry.tracer_provider, meter_provider=telemetry.meter_provider)
     try:
-        assert [_what_comes_of(scenario) for scenario in scenarios] == bare
+        ours = [_what_comes_of(scenario) for scenario in scenarios]
     finally:
         instrumentor.uninstrument()
+    pairs = zip(bare, ours, strict=True)
+    different = [pair for pair in pairs if _compared(pair[0], messages) != _compared(pair[1], messages)]
+    if different:
+        raise AssertionError(f"it comes to something else with us; (without us, with us): {different}")
     return bare
+
+
+def _compared(outcome: Any, messages: bool) -> Any:
+    raised = isinstance(outcome, tuple) and isinstance(outcome[0], type) and issubclass(outcome[0], BaseException)
+    return outcome[0] if raised and not messages else outcome
 
 
 def _what_comes_of(scenario: Callable[[], Any]) -> Any:
     try:
         return asyncio.run(scenario()) if inspect.iscoroutinefunction(scenario) else scenario()
-    except (Exception, asyncio.CancelledError) as error:
+    except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001  # whatever it is, it is compared
         if isinstance(error, grpc.RpcError) and hasattr(error, "code"):
             return type(error), error.code(), error.details()
         return type(error), re.sub("0x[0-9a-f]+", "0x…", str(error))

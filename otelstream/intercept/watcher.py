@@ -133,8 +133,10 @@ def with_context(metadata: Any, context: otel_context.Context) -> Any:
         kept = [entry for entry in metadata or () if entry[0] not in carrier]
     except (TypeError, IndexError, KeyError):
         return metadata
-    pairs = (*kept, *carrier.items())
-    return grpc.aio.Metadata(*pairs) if isinstance(metadata, grpc.aio.Metadata) else pairs
+    entries = [*kept, *carrier.items()]
+    if isinstance(metadata, grpc.aio.Metadata):
+        return grpc.aio.Metadata(*entries)
+    return entries if isinstance(metadata, list) else tuple(entries)
 
 
 def code_name(code: Any) -> str | None:

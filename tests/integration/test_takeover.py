@@ -162,3 +162,22 @@ def test_under_opentelemetry_instrument() -> None:
         assert "already instrumented" not in result.stderr
         counted = Counter((span.name, (span.side or "").upper()) for span in collector.spans)
     assert counted == ONCE
+
+
+@pytest.mark.parametrize("filtered", [contrib.GrpcInstrumentorServer, contrib.GrpcAioInstrumentorClient])
+@pytest.mark.parametrize("order", [("ours", "theirs"), ("theirs", "ours")])
+def test_a_filter_of_theirs_applies_where_it_was_given(
+    telemetry: Telemetry, order: tuple[str, str], filtered: type[Any]
+) -> None:
+    """To sync or asyncio, servers or clients: they are four, each with a filter of its own."""
+    for who in order:
+        if who == "ours":
+            start(who, telemetry)
+        for owner in THEIRS if who == "theirs" else ():
+            owner(**({"filter_": filters.method_name("Unary")} if owner is filtered else {})).instrument()
+    calls()
+    side = "SERVER" if filtered is contrib.GrpcInstrumentorServer else "CLIENT"
+    left_out = Counter({("test.Streams/Chat", side): 1})
+    telemetry.spans.wait_for(lambda _span: True, 7)
+    assert Counter((span.name, span.kind.name) for span in telemetry.spans.all()) == Counter(ONCE) - left_out
+    stop("ours")

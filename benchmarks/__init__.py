@@ -1,0 +1,1 @@
+"""Side-by-side measurements; a ledger, never a timed test."""

@@ -1,0 +1,73 @@
+"""``otelstream demo``: a service with streams that stay open, and with the leak of your choice."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import click
+
+from otelstream.cli.run import instrumented
+from otelstream.demo.leaks import LEAKS
+from otelstream.demo.settings import Settings
+
+_DEFAULTS = {
+    # So that there is something to see in a run as short as this one.
+    "OTEL_PYTHON_OTELSTREAM_INTERVAL": "5",
+    "OTEL_METRIC_EXPORT_INTERVAL": "5000",
+    # A collector that went away does not hold up the end for long.
+    "OTEL_EXPORTER_OTLP_TIMEOUT": "2",
+}
+_MUST = {
+    # What is shown is counted from the spans.
+    "OTEL_SDK_DISABLED": "false",
+    "OTEL_TRACES_SAMPLER": "always_on",
+}
+
+
+@click.command("demo")
+@click.option("--leak", type=click.Choice(list(LEAKS)), default="none", show_default=True, help="What goes wrong.")
+@click.option("--duration", type=click.FloatRange(min=0), default=30, show_default=True, help="Seconds to run.")
+@click.option(
+    "--rate", type=click.FloatRange(min=0, min_open=True), default=200, show_default=True, help="Messages per second."
+)
+@click.option(
+    "--streams",
+    type=click.IntRange(0, 1000),
+    default=10,
+    show_default=True,
+    help="Streams held open for the whole run.",
+)
+@click.option("--aio/--sync", default=False, help="On asyncio, or on threads (the default).")
+@click.option("--port", type=click.IntRange(0, 65535), default=0, help="The server's. Default: a free one.")
+def command(leak: str, duration: float, rate: float, streams: int, aio: bool, port: int) -> None:
+    """Run a tick feed over gRPC, server and client in a process each, and show their streams and their memory.
+
+    Both are started as `otelstream run` starts a program, and export over OTLP when something listens at
+    OTEL_EXPORTER_OTLP_ENDPOINT, by default http://localhost:4317. Ctrl-C ends the demo early.
+    """
+    # Here, because `otelstream run` is not to wait for them.
+    from rich.console import Console  # noqa: PLC0415
+
+    from otelstream.demo import show  # noqa: PLC0415
+    from otelstream.demo.endpoint import endpoint_of, listens  # noqa: PLC0415
+
+    console = Console(highlight=False)
+    env = {**_DEFAULTS, **os.environ, **_MUST}
+    endpoint = endpoint_of(env)
+    if listens(endpoint):
+        console.print(f"Exporting to {endpoint}", markup=False, soft_wrap=True)
+    else:
+        console.print(
+            f"Nothing listens at {endpoint}: this run is shown here only. "
+            "Start a collector there, or name one in OTEL_EXPORTER_OTLP_ENDPOINT.",
+            markup=False,
+            soft_wrap=True,
+        )
+        env.update({f"OTEL_{signal}_EXPORTER": "none" for signal in ("TRACES", "METRICS", "LOGS")})
+    environments = {
+        role: instrumented(env, [sys.executable], service_name=f"otelstream-demo-{role}")
+        for role in ("server", "client")
+    }
+    settings = Settings(leak=leak, aio=aio, streams=streams, rate=rate, port=port)
+    sys.exit(show.run(settings, duration, environments, console))

@@ -1,0 +1,301 @@
+"""``otelstream run``: real programs, and what a real collector gets of them, however they end."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import grpc
+import pytest
+
+from otelstream.cli.run import instrumented
+from tests.collector import Collector, Point, Span, collecting
+from tests.services import invoke, sync_server
+
+pytestmark = pytest.mark.timeout(120)  # up to five programs at once, on a busy machine
+ROOT = Path(__file__).parents[2]
+MODES = ["client_sync", "client_aio", "server_sync", "server_aio"]
+FORKS_WELL = tuple(map(int, grpc.__version__.split(".")[:2])) >= (1, 80)
+"""An older gRPC may hang in a forked child, with or without us, once its parent has used it: to export, for one."""
+
+
+@dataclass
+class Program:
+    """A running program."""
+
+    process: subprocess.Popen[str]
+    errors: str = field(default="", init=False)
+    """What it wrote to stderr, once it has ended."""
+
+    def line(self) -> str:
+        """Its next line of output."""
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline().rstrip("\n")
+        if not line:
+            raise AssertionError(f"it ended with {self.end()}: {self.errors}")
+        return line
+
+    def end(self, say: str = "") -> int:
+        """Wait for its end, after ``say`` on its stdin; its exit status."""
+        _, self.errors = self.process.communicate(say, timeout=50)
+        return self.process.returncode
+
+    def terminate(self) -> int:
+        """Send it SIGTERM and wait for its end; its exit status."""
+        self.process.terminate()
+        return self.end()
+
+
+Start = Callable[..., Program]
+Apps = Callable[..., dict[str, Program]]
+
+
+@pytest.fixture
+def collector() -> Iterator[Collector]:
+    with collecting() as collector:
+        yield collector
+
+
+@pytest.fixture
+def start(collector: Collector) -> Iterator[Start]:
+    """Starts Python with these arguments as ``otelstream run`` does; ``by_command`` with the command itself."""
+    with ExitStack() as stack:
+
+        def start(*arguments: str, by_command: bool = False, children: bool = False, **environment: str) -> Program:
+            command = [sys.executable, *arguments]
+            env = {**os.environ, **collector.environment, **environment}
+            if by_command:
+                options = ["--children"] if children else []
+                command = [sys.executable, "-m", "otelstream", "run", *options, *command]
+            else:
+                env = instrumented(env, command, children=children)
+            pipe = subprocess.PIPE
+            process = subprocess.Popen(
+                command, env=env, cwd=ROOT, stdin=pipe, stdout=pipe, stderr=pipe, text=True, start_new_session=True
+            )
+            stack.callback(_kill, process)
+            return Program(process)
+
+        yield start
+
+
+def _kill(process: subprocess.Popen[str]) -> None:
+    with process:
+        process.kill()
+
+
+@pytest.fixture
+def peer() -> Iterator[str]:
+    """The port of the server that client applications call."""
+    with sync_server() as port:
+        yield str(port)
+
+
+@pytest.fixture
+def apps(start: Start, peer: str) -> Iterator[Apps]:
+    """Starts ``run_app`` in all modes at once, each as a service named after its mode, with one stream open."""
+    with ExitStack() as stack:
+
+        def apps(wait: str, **environment: str) -> dict[str, Program]:
+            programs = {
+                mode: start("-m", "tests.run_app", mode, wait, peer, OTEL_SERVICE_NAME=mode, **environment)
+                for mode in MODES
+            }
+            for mode, program in programs.items():
+                said = program.line()
+                if mode.startswith("server"):
+                    stack.enter_context(_open_stream(said))
+            return programs
+
+        yield apps
+
+
+@contextmanager
+def _open_stream(port: str) -> Iterator[None]:
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        call = invoke(channel, "Hold")(b"x")
+        next(call)
+        yield
+
+
+def service(sent: Span | Point) -> str:
+    """The service that sent it."""
+    name: str = sent.resource["service.name"]
+    return name
+
+
+def the_stream(name: str) -> Callable[[Span], bool]:
+    """Is it a stream span of this service?"""
+    return lambda span: service(span) == name and span.side is not None
+
+
+def test_streams_and_memory_are_seen_while_open_and_after_kill_9(apps: Apps, collector: Collector) -> None:
+    programs = apps("block", OTEL_PYTHON_OTELSTREAM_INTERVAL="0.2")
+    for mode in MODES:
+        found = {
+            metric: collector.wait_for_point(lambda point: (point.name, service(point)) == (metric, mode))  # noqa: B023
+            for metric in ("otelstream.streams.open", "otelstream.messages", "process.memory.usage")
+        }
+        assert all(point.value >= 1 for point in found.values()), mode
+        second = collector.wait_for_span(
+            lambda span: service(span) == mode and span.attributes.get("otelstream.interval.index") == 2  # noqa: B023
+        )
+        assert second.name.endswith(" open")
+        assert second.attributes["otelstream.stream.state"] == "open"
+        assert second.attributes["process.memory.usage"] > 1_000_000
+    for program in programs.values():
+        program.process.kill()
+        assert program.end() == -signal.SIGKILL
+    assert not [span for span in collector.spans if span.side]
+    # Processes of one service must not write to the same series.
+    assert len({span.resource["service.instance.id"] for span in collector.spans}) == len(MODES)
+
+
+def test_a_normal_exit_exports_the_open_streams(apps: Apps, collector: Collector) -> None:
+    for mode, program in apps("input").items():
+        assert program.end("\n") == 0, program.errors
+        assert collector.wait_for_span(the_stream(mode)).outcome == "open_at_exit", mode
+
+
+def test_sigterm_exports_the_open_streams(apps: Apps, collector: Collector) -> None:
+    for mode, program in apps("block").items():
+        assert program.terminate() == -signal.SIGTERM, program.errors
+        assert collector.wait_for_span(the_stream(mode)).outcome == "open_at_exit", mode
+        ended = collector.wait_for_point(
+            lambda point: (point.name, service(point)) == ("otelstream.streams.ended", mode)  # noqa: B023
+        )
+        assert (ended.value, ended.attributes["otelstream.outcome"]) == (1, "open_at_exit"), mode
+
+
+HANDLES_SIGTERM = {
+    "sync": """
+import signal, sys
+from tests import run_app
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(5))
+run_app.main("client_sync", "block", sys.argv[1])
+""",
+    "aio": """
+import asyncio, signal, sys
+from tests import run_app
+async def main():
+    stop = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    await run_app.client_aio(sys.argv[1], stop.wait)
+loop = asyncio.new_event_loop()
+loop.run_until_complete(main())
+sys.exit(5)
+""",
+    "hands on": """
+import signal, sys
+from tests import run_app
+theirs = signal.getsignal(signal.SIGTERM)
+signal.signal(signal.SIGTERM, lambda *args: theirs(*args))
+run_app.main("client_sync", "block", sys.argv[1])
+""",
+}
+
+
+def test_an_applications_own_sigterm_handler_keeps_control(start: Start, peer: str, collector: Collector) -> None:
+    programs = {how: start("-c", text, peer, OTEL_SERVICE_NAME=how) for how, text in HANDLES_SIGTERM.items()}
+    for how, program in programs.items():
+        assert program.line() == "open"
+        assert program.terminate() == (-signal.SIGTERM if how == "hands on" else 5), program.errors
+        assert collector.wait_for_span(the_stream(how)).outcome == "open_at_exit", how
+
+
+BUSY = """
+import sys
+from tests import run_app
+call = run_app.invoke(run_app.grpc.insecure_channel(f"127.0.0.1:{sys.argv[1]}"), "Unary")
+run_app.hold_sync(sys.argv[1])
+while True:
+    call(b"x")
+"""
+
+
+def test_sigterm_while_the_main_thread_records_calls(start: Start, peer: str, collector: Collector) -> None:
+    program = start("-c", BUSY, peer)
+    assert program.line() == "open"
+    collector.wait_for_span(lambda span: span.name.endswith("/Unary"))
+    assert program.terminate() == -signal.SIGTERM, program.errors
+    assert collector.wait_for_span(lambda span: span.name.endswith("/HoldChat")).outcome == "open_at_exit"
+
+
+STARTS_CHILDREN = """
+import multiprocessing, os, subprocess, sys
+from tests import run_app
+run_app.call_once(sys.argv[1])
+child = multiprocessing.get_context("spawn").Process(target=run_app.call_once, args=(sys.argv[1],))
+child.start()
+child.join()
+script = "import sys; from tests import run_app; run_app.call_once(sys.argv[1])"
+subprocess.run([sys.executable, "-c", script, sys.argv[1]], check=True)
+sys.exit(child.exitcode)
+"""
+
+
+@pytest.mark.parametrize(("children", "instrumented"), [(True, 3), (False, 1)])
+def test_started_processes_are_recorded_with_children_only(
+    start: Start, peer: str, collector: Collector, children: bool, instrumented: int
+) -> None:
+    program = start("-c", STARTS_CHILDREN, peer, by_command=children, children=children)
+    assert program.end() == 0, program.errors
+    assert len(collector.spans) == instrumented
+    assert len({span.resource["service.instance.id"] for span in collector.spans}) == instrumented
+    senders = {point.resource["service.instance.id"] for point in collector.metrics}
+    assert len(senders) == instrumented  # multiprocessing's resource tracker, a Python process, too, is none of them
+
+
+FORKS = """
+import multiprocessing, sys
+from tests import run_app
+run_app.hold_sync(sys.argv[1])
+child = multiprocessing.get_context("fork").Process(target=run_app.call_once, args=(sys.argv[1],))
+child.start()
+child.join()
+sys.exit(child.exitcode)
+"""
+
+
+@pytest.mark.skipif(not FORKS_WELL, reason="this grpcio may hang in a forked child, with or without otelstream")
+def test_a_forked_worker_reports_its_own_calls_only(start: Start, peer: str, collector: Collector) -> None:
+    program = start("-c", FORKS, peer)
+    assert program.end() == 0, program.errors
+    ended = {(span.name, span.outcome): span.resource["service.instance.id"] for span in collector.spans}
+    parents, childs = ("test.Streams/HoldChat", "open_at_exit"), ("test.Streams/Unary", "ok")
+    assert len(collector.spans) == 2
+    assert ended.keys() == {parents, childs}
+    assert ended[parents] != ended[childs]
+
+
+SHOWS_WHAT_IT_FINDS = """
+import os, sys
+print(os.environ.get("PYTHONPATH"), "sitecustomize" in sys.modules, [path for path in sys.path if "_bootstrap" in path])
+sys.exit(int(sys.argv[1]))
+"""
+
+
+def test_the_program_finds_its_surroundings_as_without_us(start: Start, tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text("print('theirs')\nraise ValueError('of theirs')\n", encoding="utf-8")
+    with_theirs = start("-c", SHOWS_WHAT_IT_FINDS, "0", PYTHONPATH=str(tmp_path))
+    without = start("-c", SHOWS_WHAT_IT_FINDS, "7", by_command=True, PYTHONPATH="", PYTHONWARNINGS="ignore")
+    assert [with_theirs.line(), with_theirs.line()] == ["theirs", f"{tmp_path} False []"]
+    assert with_theirs.end() == 0
+    assert "ValueError: of theirs" in with_theirs.errors
+    assert without.line() == "None False []"
+    assert (without.end(), without.errors) == (7, "")
+
+
+def test_a_python_without_otelstream_says_so(start: Start) -> None:
+    # Without site-packages, and with them what imports sitecustomize.
+    program = start("-S", "-c", "try: import sitecustomize\nexcept ImportError: print('ran')")
+    assert program.line() == "ran"
+    assert program.end() == 0
+    assert program.errors.count("\n") == 1
+    assert "is not instrumented, it cannot import otelstream" in program.errors
