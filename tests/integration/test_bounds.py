@@ -128,7 +128,7 @@ def test_ten_thousand_streams_at_once_ended_at_random(instrumented: Telemetry) -
                 await channel.close()
             await asyncio.to_thread(wait_until, lambda: not otelstream.open_streams(), "every stream to end")
 
-    gc.disable()  # a collection looks at every object there is, and there are many at once: it would be most of the time
+    gc.disable()  # a collection looks at every object there is, and there are many: it would be most of the time
     try:
         asyncio.run(main())
     finally:

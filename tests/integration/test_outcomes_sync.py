@@ -111,10 +111,12 @@ def test_codec_that_raises(instrumented: Telemetry, handlers: SyncHandlers, side
 
     methods = handlers.methods()
     codec: dict[str, Any] = {"deserializer": fails} if side == "request" else {"serializer": fails}
-    with serving(Service("test.Streams", **codec, **methods)) as port:
-        with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
-            with pytest.raises(grpc.RpcError) as caught:
-                invoke(channel, "Unary")(b"abc")
+    with (
+        serving(Service("test.Streams", **codec, **methods)) as port,
+        grpc.insecure_channel(f"127.0.0.1:{port}") as channel,
+        pytest.raises(grpc.RpcError) as caught,
+    ):
+        invoke(channel, "Unary")(b"abc")
     assert caught.value.code() is grpc.StatusCode.INTERNAL  # type: ignore[attr-defined]
     assert ended(instrumented.span("server")) == ("error", "INTERNAL", "INTERNAL", True)
 

@@ -200,7 +200,7 @@ def test_what_an_extension_mallocs_is_native_and_then_free_or_gone(libc: ctypes.
         libc.free(block)
     freed = split_now()
     assert full.native - freed.native == pytest.approx(50 * MIB, abs=2 * MIB)
-    assert freed.allocator_free - before.allocator_free + total(full) - total(freed) > 40 * MIB
+    assert freed.allocator_free - full.allocator_free + total(full) - total(freed) > 40 * MIB
 
     # Trimming gives the pages back while mallinfo2 goes on to count them as free.
     libc.malloc_trim(0)
