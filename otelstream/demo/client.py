@@ -60,9 +60,11 @@ def call_briefly(stub: Any, pace: Pace, stop: threading.Event) -> None:
 def subscribe(stub: Any, interval_s: float, stop: threading.Event) -> None:
     """One subscription, cancelled in the end: that is how a client ends one without an end."""
     call = stub.Subscribe(ticks.subscription(interval_s=interval_s))
-    threading.Thread(target=_discard, args=(call,), daemon=True).start()
+    reader = threading.Thread(target=_discard, args=(call,))
+    reader.start()
     stop.wait()
     call.cancel()
+    reader.join()
 
 
 def _discard(call: Any) -> None:

@@ -193,10 +193,7 @@ class SyncHandling(Handling):
             except BaseException as error:
                 self.raised(context, error)
                 raise
-            if hasattr(responses, "__next__"):
-                return self._observed(responses, context)
-            self._code = grpc.StatusCode.UNKNOWN.name  # grpc is about to refuse what is no iterator
-            return responses
+            return self._observed(responses, context)
 
         return streaming
 
