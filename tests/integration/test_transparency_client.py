@@ -91,7 +91,13 @@ class Waiting:
 
     def _until_end_of(self, context: Any) -> threading.Event:
         ended = threading.Event()
-        context.add_callback(lambda: (ended.set(), self.seen_end.set()))
+
+        def tell() -> None:
+            ended.set()
+            self.seen_end.set()
+
+        if not context.add_callback(tell):
+            tell()  # it was over before the handler started
         return ended
 
     def unary(self, request: bytes, context: Any) -> bytes:
