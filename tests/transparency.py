@@ -25,13 +25,20 @@ def same_with_us(telemetry: Telemetry, *scenarios: Callable[[], Any], messages: 
     Gives what each came to: its value, or its exception as ``(type, message)``, of gRPC's own as
     ``(type, status code, details)``. Without ``messages``, of an exception only the type is compared.
     """
-    bare = [_what_comes_of(scenario) for scenario in scenarios]
     instrumentor = GrpcStreamInstrumentor()
-    instrumentor.instrument(tracer_provider=telemetry.tracer_provider, meter_provider=telemetry.meter_provider)
+    # One for all: events of calls made on a loop that is closed by now trouble grpcio on the next one.
+    loop = asyncio.new_event_loop()
     try:
-        ours = [_what_comes_of(scenario) for scenario in scenarios]
+        bare = [_what_comes_of(scenario, loop) for scenario in scenarios]
+        instrumentor.instrument(tracer_provider=telemetry.tracer_provider, meter_provider=telemetry.meter_provider)
+        try:
+            ours = [_what_comes_of(scenario, loop) for scenario in scenarios]
+        finally:
+            instrumentor.uninstrument()
     finally:
-        instrumentor.uninstrument()
+        loop.run_until_complete(loop.shutdown_asyncgens())
+        loop.run_until_complete(loop.shutdown_default_executor())
+        loop.close()
     pairs = zip(bare, ours, strict=True)
     different = [pair for pair in pairs if _compared(pair[0], messages) != _compared(pair[1], messages)]
     if different:
@@ -44,9 +51,9 @@ def _compared(outcome: Any, messages: bool) -> Any:
     return outcome[0] if raised and not messages else outcome
 
 
-def _what_comes_of(scenario: Callable[[], Any]) -> Any:
+def _what_comes_of(scenario: Callable[[], Any], loop: asyncio.AbstractEventLoop) -> Any:
     try:
-        return asyncio.run(scenario()) if inspect.iscoroutinefunction(scenario) else scenario()
+        return loop.run_until_complete(scenario()) if inspect.iscoroutinefunction(scenario) else scenario()
     except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001  # whatever it is, it is compared
         if isinstance(error, grpc.RpcError) and hasattr(error, "code"):
             return type(error), error.code(), error.details()
