@@ -35,7 +35,8 @@ def apply(watcher: Watcher) -> list[Patch]:
     for owner in (("grpc._channel", "Channel"), ("grpc.aio._channel", "Channel")):
         for kind in client.CHANNEL_METHODS:
             _patch(patches, *owner, kind, partial(_channel_method, watcher, kind))
-    _patch(patches, "grpc.aio._channel", "Channel", "__init__", _aio_channel_init)
+    _patch(patches, "grpc._channel", "Channel", "__init__", _channel_init)
+    _patch(patches, "grpc.aio._channel", "Channel", "__init__", _channel_init)
     _patch(patches, "grpc._server", "_Server", "__init__", partial(_server_init, server.ServerInterceptor(watcher)))
     _patch(
         patches, "grpc.aio._server", "Server", "__init__", partial(_server_init, server.AioServerInterceptor(watcher))
@@ -74,7 +75,7 @@ def _channel_method(
     return client.multi_callable(watcher, kind, wrapped, client.target_of(channel), *args, **kwargs)
 
 
-def _aio_channel_init(wrapped: Callable[..., Any], channel: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+def _channel_init(wrapped: Callable[..., Any], channel: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     made = wrapped(*args, **kwargs)
     client.remember_target(channel, args[0] if args else kwargs.get("target"))
     return made

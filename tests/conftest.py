@@ -20,7 +20,12 @@ PATCHED = [
     (owner, name)
     for owner in (grpc._channel.Channel, grpc.aio._channel.Channel)
     for name in ("unary_unary", "unary_stream", "stream_unary", "stream_stream")
-] + [(grpc._server._Server, "__init__"), (grpc.aio._server.Server, "__init__"), (grpc.aio._channel.Channel, "__init__")]
+] + [
+    (grpc._server._Server, "__init__"),
+    (grpc._channel.Channel, "__init__"),
+    (grpc.aio._server.Server, "__init__"),
+    (grpc.aio._channel.Channel, "__init__"),
+]
 ORIGINALS = [owner.__dict__[name] for owner, name in PATCHED]
 
 

@@ -208,7 +208,7 @@ class TracedChannel(wrapt.ObjectProxy):  # type: ignore[type-arg]  # wrapt 1 tak
     def __init__(self, channel: Any, watcher: Watcher) -> None:
         super().__init__(channel)
         self._self_watcher = watcher
-        self._self_target = target_of(channel)
+        self._self_target = target_of(channel, is_open=True)
 
     def unary_unary(self, *args: Any, **kwargs: Any) -> Any:
         return self._self_ask("unary_unary", args, kwargs)
@@ -238,12 +238,15 @@ class TracedChannel(wrapt.ObjectProxy):  # type: ignore[type-arg]  # wrapt 1 tak
         return await self.__wrapped__.__aexit__(*raised)
 
 
-def target_of(channel: Any) -> address.Address | None:
-    """The server that ``channel`` was made for, where it can be told: grpc has no public way to ask."""
+def target_of(channel: Any, *, is_open: bool = False) -> address.Address | None:
+    """The server that ``channel`` was made for, where it can be told: grpc has no public way to ask.
+
+    An older grpcio answers only while the channel ``is_open``; asked later, it crashes.
+    """
     for _ in range(8):  # grpc.intercept_channel wraps channels in channels
         target = _remembered(channel) or getattr(channel, "_target", None) or getattr(channel, "target", None)
         if callable(target):
-            target = target()
+            target = target() if is_open else None
         if isinstance(target, (str, bytes)):
             return address.of_target(target.decode() if isinstance(target, bytes) else target)
         channel = getattr(channel, "_channel", None)
