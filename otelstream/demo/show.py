@@ -13,6 +13,7 @@ from rich.live import Live
 from otelstream.demo import table
 from otelstream.demo.children import Child, DiedError, notes_of
 from otelstream.demo.settings import Settings
+from otelstream.demo.stop import CtrlC
 
 _REFRESH_S = 1.0
 _NOTE_EVERY_S = 60.0
@@ -56,7 +57,8 @@ def _show(settings: Settings, duration_s: float, children: list[Child], console:
     started = time.monotonic()
     end = started + duration_s
     next_note = started
-    with ExitStack() as stack:
+    ctrl_c = CtrlC()
+    with ctrl_c.held_back(), ExitStack() as stack:
         live = stack.enter_context(Live(console=console, auto_refresh=False)) if console.is_terminal else None
         while True:
             now = time.monotonic()
@@ -74,4 +76,4 @@ def _show(settings: Settings, duration_s: float, children: list[Child], console:
                     console.print(line, markup=False, soft_wrap=True)
             if now >= end:
                 return
-            time.sleep(min(_REFRESH_S, end - now))
+            ctrl_c.pause(min(_REFRESH_S, end - now))
