@@ -13,7 +13,6 @@ import itertools
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
-import grpc
 from google.protobuf.wrappers_pb2 import BytesValue
 
 from benchmarks import service
@@ -22,13 +21,12 @@ _CODECS = (BytesValue.SerializeToString, BytesValue.FromString)
 
 
 class SyncLoad:
-    """Over ``grpc.insecure_channel``."""
+    """Calls service ``name`` over a ``grpc.insecure_channel``."""
 
-    def __init__(self, port: int) -> None:
-        channel = grpc.insecure_channel(f"127.0.0.1:{port}")
+    def __init__(self, channel: Any, name: str) -> None:
         # Multi-callables are made once, as generated stubs do.
-        self._server_stream: Callable[..., Any] = channel.unary_stream(_path(service.SERVER_STREAM), *_CODECS)
-        self._bidi: Callable[..., Any] = channel.stream_stream(_path(service.BIDI), *_CODECS)
+        self._server_stream: Callable[..., Any] = channel.unary_stream(f"/{name}/{service.SERVER_STREAM}", *_CODECS)
+        self._bidi: Callable[..., Any] = channel.stream_stream(f"/{name}/{service.BIDI}", *_CODECS)
 
     def run(self, kind: str, size: int, messages: int) -> int:
         """One call with some ``messages`` of ``size`` By."""
@@ -39,13 +37,12 @@ class SyncLoad:
 
 
 class AioLoad:
-    """Over ``grpc.aio.insecure_channel``. Make it while the loop runs."""
+    """Calls service ``name`` over a ``grpc.aio.insecure_channel``."""
 
-    def __init__(self, port: int) -> None:
-        channel = grpc.aio.insecure_channel(f"127.0.0.1:{port}")
-        self._server_stream: Callable[..., Any] = channel.unary_stream(_path(service.SERVER_STREAM), *_CODECS)
-        self._bidi: Callable[..., Any] = channel.stream_stream(_path(service.BIDI), *_CODECS)
-        self._read_write: Callable[..., Any] = channel.stream_stream(_path(service.READ_WRITE), *_CODECS)
+    def __init__(self, channel: Any, name: str) -> None:
+        self._server_stream: Callable[..., Any] = channel.unary_stream(f"/{name}/{service.SERVER_STREAM}", *_CODECS)
+        self._bidi: Callable[..., Any] = channel.stream_stream(f"/{name}/{service.BIDI}", *_CODECS)
+        self._read_write: Callable[..., Any] = channel.stream_stream(f"/{name}/{service.READ_WRITE}", *_CODECS)
 
     async def run(self, kind: str, size: int, messages: int) -> int:
         """One call with some ``messages`` of ``size`` By."""
@@ -57,10 +54,6 @@ class AioLoad:
         call = self._read_write()
         received, _ = await asyncio.gather(_read_all(call), _write_all(call, message, messages // 2))
         return 2 * received
-
-
-def _path(method: str) -> str:
-    return f"/{service.NAME}/{method}"
 
 
 async def _repeat(message: BytesValue, count: int) -> AsyncIterator[BytesValue]:

@@ -76,6 +76,8 @@ def _modes(patterns: str) -> tuple[Mode, ...]:
 def _variants(names: str) -> tuple[Variant, ...]:
     try:
         wanted = {Variant(name) for name in names.split(",")} | {Variant.BARE}
+        if Variant.EXCLUDED in wanted:  # it shares those processes
+            wanted.add(Variant.OTELSTREAM)
     except ValueError as error:
         allowed = ", ".join(variant.value for variant in Variant)
         raise click.BadParameter(f"{error}; allowed are {allowed}", param_hint="--variants") from error

@@ -3,8 +3,8 @@
 It is driven with lines of JSON: a command on stdin, one answer on stdout. One thread waits for the commands,
 and does nothing while a phase is measured.
 
-- ``{"do": "run", "kind": …, "size": By, "messages": n, "calls": n}`` (client): one call after the other, each with
-  that many messages; ``{"wall": s, "messages": n}``.
+- ``{"do": "run", "service": …, "kind": …, "size": By, "messages": n, "calls": n}`` (client): one call after the other,
+  each with that many messages; ``{"wall": s, "messages": n}``.
 - ``{"do": "collect"}``: collect garbage, so that no call pays for what another one left behind; ``{}``.
 - ``{"do": "cpu"}``: user and system time of this process so far, ``{"cpu": s}``.
 - ``{"do": "spans"}``: how many spans were exported so far, ``{"spans": n}``.
@@ -23,6 +23,8 @@ import time
 from collections.abc import Callable
 from threading import Thread
 from typing import Any
+
+import grpc
 
 from benchmarks import load, service
 from benchmarks.variants import Discarding, Variant, install
@@ -48,8 +50,12 @@ def _main_sync(exporter: Discarding | None, port: int | None) -> None:
     if port is None:
         port, server = service.serve()
     else:
-        client = load.SyncLoad(port)
-        run = lambda command: client.run(command["kind"], command["size"], command["messages"])  # noqa: E731
+        channel = grpc.insecure_channel(f"127.0.0.1:{port}")
+        clients = {name: load.SyncLoad(channel, name) for name in (service.NAME, service.EXCLUDED_NAME)}
+
+        def run(command: Command) -> int:
+            return clients[command["service"]].run(command["kind"], command["size"], command["messages"])
+
     _answer_commands(port, exporter, run)
     if server is not None:
         server.stop(None).wait()
@@ -60,10 +66,11 @@ async def _main_aio(exporter: Discarding | None, port: int | None) -> None:
     if port is None:
         port, server = await service.serve_aio()
     else:
-        client = load.AioLoad(port)
+        channel = grpc.aio.insecure_channel(f"127.0.0.1:{port}")
+        clients = {name: load.AioLoad(channel, name) for name in (service.NAME, service.EXCLUDED_NAME)}
 
         def run(command: Command) -> int:  # on the commands' thread; the call itself is made on the loop
-            call = client.run(command["kind"], command["size"], command["messages"])
+            call = clients[command["service"]].run(command["kind"], command["size"], command["messages"])
             return asyncio.run_coroutine_threadsafe(call, loop).result(_CALL_TIMEOUT_S)
 
     ended = asyncio.Event()

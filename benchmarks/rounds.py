@@ -122,11 +122,16 @@ def _peer(role: str, api: str, variant: Variant, cpu: int | None, *port: int) ->
 
 
 class Pair:
-    """Server and client of one variant."""
+    """Server and client, and the service that is called."""
 
-    def __init__(self, server: Peer, client: Peer) -> None:
+    def __init__(self, server: Peer, client: Peer, service: str) -> None:
         self._peers = (server, client)
         self._client = client
+        self._service = service
+
+    def calling(self, service: str) -> Pair:
+        """The same processes, calling another service."""
+        return Pair(*self._peers, service)
 
     def phase(self, mode: Mode, plan: Plan, generation: int, round_: int) -> Phase | str:
         """Measure once; what went wrong when the call can't be made."""
@@ -147,7 +152,9 @@ class Pair:
         return sum(peer.ask("spans")["spans"] for peer in self._peers)
 
     def _run(self, mode: Mode, messages: int, calls: int) -> dict[str, Any]:
-        return self._client.ask("run", kind=mode.kind, size=mode.size, messages=messages, calls=calls)
+        return self._client.ask(
+            "run", service=self._service, kind=mode.kind, size=mode.size, messages=messages, calls=calls
+        )
 
     def _cpu_s(self) -> float:
         return sum(float(peer.ask("cpu")["cpu"]) for peer in self._peers)
@@ -176,7 +183,7 @@ def measure(plan: Plan, progress: Callable[[str], None]) -> Iterator[Results]:
         for api in dict.fromkeys(mode.api for mode in plan.modes):
             progress(f"generation {generation + 1} of {plan.generations}, {api}")
             with ExitStack() as stack:
-                pairs = {variant: _start(stack, api, variant, plan.cpus) for variant in plan.variants}
+                pairs = _start_all(stack, api, plan)
                 of_api = [mode for mode in plan.modes if mode.api == api]
                 for round_ in range(-1, plan.rounds):  # -1: not kept, everything runs for the first time
                     for mode in of_api:
@@ -185,10 +192,19 @@ def measure(plan: Plan, progress: Callable[[str], None]) -> Iterator[Results]:
         yield results
 
 
+def _start_all(stack: ExitStack, api: str, plan: Plan) -> dict[Variant, Pair]:
+    started = [variant for variant in plan.variants if variant is not Variant.EXCLUDED]
+    pairs = {variant: _start(stack, api, variant, plan.cpus) for variant in started}
+    if Variant.EXCLUDED in plan.variants:
+        pairs[Variant.EXCLUDED] = pairs[Variant.OTELSTREAM].calling(Variant.EXCLUDED.service)
+    return pairs
+
+
 def _start(stack: ExitStack, api: str, variant: Variant, cpus: tuple[int, int] | None) -> Pair:
     for_server, for_client = cpus or (None, None)
     server = stack.enter_context(_peer("server", api, variant, for_server))
-    return Pair(server, stack.enter_context(_peer("client", api, variant, for_client, server.port)))
+    client = stack.enter_context(_peer("client", api, variant, for_client, server.port))
+    return Pair(server, client, variant.service)
 
 
 def _round(results: Results, pairs: dict[Variant, Pair], mode: Mode, plan: Plan, generation: int, round_: int) -> None:
@@ -208,6 +224,8 @@ def _round(results: Results, pairs: dict[Variant, Pair], mode: Mode, plan: Plan,
 def _check_recorded(pairs: dict[Variant, Pair], calls: int) -> None:
     """An instrumentation that was not at work would look cheap."""
     for variant, pair in pairs.items():
+        if variant is Variant.EXCLUDED:  # the spans are those of the other service
+            continue
         spans = pair.spans()
         expected = calls if variant.exports_spans else 0
         if spans < expected or (spans and not expected):

@@ -14,6 +14,8 @@ import grpc
 from google.protobuf.wrappers_pb2 import BytesValue
 
 NAME = "benchmarks.Messages"
+EXCLUDED_NAME = "benchmarks.Excluded"
+"""The same service, under a name that otelstream is told to leave out."""
 SERVER_STREAM = "ServerStream"
 BIDI = "Bidi"
 READ_WRITE = "ReadWrite"
@@ -38,7 +40,7 @@ def request_for(messages: int, size: int) -> BytesValue:
 
 def serve() -> tuple[int, Any]:
     """Start the sync server: its port, and the server."""
-    server = grpc.server(ThreadPoolExecutor(4), handlers=[_handlers(_server_stream, _bidi, _bidi)])
+    server = grpc.server(ThreadPoolExecutor(4), handlers=_handlers(_server_stream, _bidi, _bidi))
     port = server.add_insecure_port(_ADDRESS)
     server.start()
     return port, server
@@ -46,20 +48,20 @@ def serve() -> tuple[int, Any]:
 
 async def serve_aio() -> tuple[int, Any]:
     """Start the asyncio server: its port, and the server."""
-    server = grpc.aio.server(handlers=[_handlers(_aio_server_stream, _aio_bidi, _aio_read_write)])
+    server = grpc.aio.server(handlers=_handlers(_aio_server_stream, _aio_bidi, _aio_read_write))
     port = server.add_insecure_port(_ADDRESS)
     await server.start()
     return port, server
 
 
-def _handlers(server_stream: Any, bidi: Any, read_write: Any) -> Any:
+def _handlers(server_stream: Any, bidi: Any, read_write: Any) -> list[Any]:
     codecs: tuple[Any, Any] = (BytesValue.FromString, BytesValue.SerializeToString)
     handlers = {
         SERVER_STREAM: grpc.unary_stream_rpc_method_handler(server_stream, *codecs),
         BIDI: grpc.stream_stream_rpc_method_handler(bidi, *codecs),
         READ_WRITE: grpc.stream_stream_rpc_method_handler(read_write, *codecs),
     }
-    return grpc.method_handlers_generic_handler(NAME, handlers)
+    return [grpc.method_handlers_generic_handler(name, handlers) for name in (NAME, EXCLUDED_NAME)]
 
 
 def _asked(request: Any) -> tuple[int, BytesValue]:

@@ -11,6 +11,11 @@ from benchmarks.variants import Variant
 
 _KINDS = {"server_stream": "server-stream", "bidi": "bidi", "read_write": "bidi, `read`/`write`"}
 _APIS = {"sync": "sync", "aio": "asyncio"}
+_COMPARED = (Variant.OTELSTREAM, Variant.CONTRIB, Variant.CONTROL)
+_RATED = (Variant.OTELSTREAM, Variant.CONTRIB)
+
+Column = tuple[str, Variant, Variant, Callable[[Phase], float]]
+"""A heading; whose value is compared, with whose, and which value."""
 
 
 def cpu(phase: Phase) -> float:
@@ -25,39 +30,40 @@ def rate(phase: Phase) -> float:
 
 def render(results: Results, variants: Sequence[Variant], *, markdown: bool) -> str:
     """The whole table; what a variant can't do is marked and explained below."""
-    compared = [variant for variant in variants if variant is not Variant.BARE]
-    header = ["mode", "message", "bare: CPU µs", "bare: messages/s"]
-    header += [f"{variant.value}: CPU" for variant in compared]
-    header += [f"{variant.value}: rate" for variant in compared if variant is not Variant.CONTROL]
-    rows = [_row(results, mode, compared) for mode in results.phases]
+    columns = [(f"{variant.value}: CPU", variant, Variant.BARE, cpu) for variant in variants if variant in _COMPARED]
+    if Variant.EXCLUDED in variants:
+        columns.insert(0, ("otelstream: CPU, in one process", Variant.OTELSTREAM, Variant.EXCLUDED, cpu))
+    columns += [(f"{variant.value}: rate", variant, Variant.BARE, rate) for variant in variants if variant in _RATED]
+    header = ["mode", "message", "bare: CPU µs", "bare: messages/s", *(name for name, *_ in columns)]
+    rows = [_row(results, mode, columns) for mode in results.phases]
     return "\n".join([*_lines(header, rows, markdown=markdown), *_failures(results)])
 
 
-def _row(results: Results, mode: Mode, compared: Sequence[Variant]) -> list[str]:
+def _row(results: Results, mode: Mode, columns: Sequence[Column]) -> list[str]:
     bare = results.phases[mode].get(Variant.BARE, [])
     row = [_name(mode), f"{mode.size >> 10} KiB" if mode.size >= 1024 else f"{mode.size} B"]
     row += [f"{statistics.median(map(cpu, bare)):.1f}", f"{statistics.median(map(rate, bare)):,.0f}"]
-    row += [_cell(results, mode, variant, cpu) for variant in compared]
-    row += [_cell(results, mode, variant, rate) for variant in compared if variant is not Variant.CONTROL]
-    return row
+    return row + [_cell(results, mode, variant, base, value) for _, variant, base, value in columns]
 
 
 def _name(mode: Mode) -> str:
     return f"{_APIS[mode.api]} {_KINDS[mode.kind]}"
 
 
-def _cell(results: Results, mode: Mode, variant: Variant, value: Callable[[Phase], float]) -> str:
-    ratios = ratio_to_bare(results, mode, variant, value)
+def _cell(results: Results, mode: Mode, variant: Variant, base: Variant, value: Callable[[Phase], float]) -> str:
+    ratios = ratio(results, mode, variant, base, value)
     return "can't" if ratios is None else f"{ratios.median:.3f} [{ratios.low:.3f}, {ratios.high:.3f}]"
 
 
-def ratio_to_bare(results: Results, mode: Mode, variant: Variant, value: Callable[[Phase], float]) -> Spread | None:
-    """The ratio of ``value`` to bare's in the same round; None when the variant can't do it."""
+def ratio(
+    results: Results, mode: Mode, variant: Variant, base: Variant, value: Callable[[Phase], float]
+) -> Spread | None:
+    """The ratio of ``value`` to that of ``base`` in the same round; None when the variant can't do it."""
     of_mode = results.phases[mode]
     if variant in results.failures[mode]:
         return None
-    bare = {(phase.generation, phase.round): value(phase) for phase in of_mode[Variant.BARE]}
-    ratios = ((phase.generation, value(phase) / bare[phase.generation, phase.round]) for phase in of_mode[variant])
+    bases = {(phase.generation, phase.round): value(phase) for phase in of_mode[base]}
+    ratios = ((phase.generation, value(phase) / bases[phase.generation, phase.round]) for phase in of_mode[variant])
     return bootstrap(grouped(ratios))
 
 

@@ -8,24 +8,33 @@ from enum import Enum
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
+from benchmarks import service
+
 if TYPE_CHECKING:  # the bare variant must not even import the SDK
     from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
     from opentelemetry.sdk.trace.export import SpanExportResult
 
 
 class Variant(Enum):
-    """One pair of processes, a server and a client."""
+    """What is compared. Each is a pair of processes, a server and a client; ``EXCLUDED`` shares otelstream's."""
 
     BARE = "bare"
     OTELSTREAM = "otelstream"
     CONTRIB = "contrib"
     CONTROL = "control"
     """Bare once more: what its ratio differs from 1 by is the benchmark's own error."""
+    EXCLUDED = "excluded"
+    """Calls that a filter leaves out, in otelstream's own processes: a base without the difference of two processes."""
 
     @property
     def exports_spans(self) -> bool:
         """False for what has no instrumentation."""
         return self in (Variant.OTELSTREAM, Variant.CONTRIB)
+
+    @property
+    def service(self) -> str:
+        """The service that is called."""
+        return service.EXCLUDED_NAME if self is Variant.EXCLUDED else service.NAME
 
 
 def install(variant: Variant) -> Discarding | None:
@@ -39,9 +48,12 @@ def install(variant: Variant) -> Discarding | None:
     exporter = Discarding()
     _set_up_sdk(exporter)
     if variant is Variant.OTELSTREAM:
-        from otelstream import GrpcStreamInstrumentor  # noqa: PLC0415  # only what is measured is imported
+        # Only what is measured is imported.
+        from opentelemetry.instrumentation.grpc import filters  # noqa: PLC0415
 
-        GrpcStreamInstrumentor().instrument()
+        from otelstream import GrpcStreamInstrumentor  # noqa: PLC0415
+
+        GrpcStreamInstrumentor().instrument(filter_=filters.negate(filters.service_name(service.EXCLUDED_NAME)))
     else:
         from opentelemetry.instrumentation import grpc as contrib  # noqa: PLC0415
 

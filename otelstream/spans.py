@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import Any
 
 from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.trace import Link, Span, SpanKind, Status, StatusCode, Tracer
 
-from otelstream import semconv
+from otelstream import message_events, semconv
 from otelstream.config import Config
-from otelstream.record import Call, Direction, RpcType, Side, Window
+from otelstream.record import Call, RpcType, Side, Window
 
 _INTERVALS_PER_TRACE = 500
 _KINDS = {Side.SERVER: SpanKind.SERVER, Side.CLIENT: SpanKind.CLIENT}
-_MESSAGE_TYPES = {Direction.SENT: "SENT", Direction.RECEIVED: "RECEIVED"}
 
 
 class _Open:
@@ -148,12 +146,6 @@ def span_of(call: Call) -> Span:
 
 
 def _add_messages(span: Span, window: Window) -> None:
-    for message in window.messages:
-        attributes: dict[str, Any] = {
-            semconv.MESSAGE_TYPE: _MESSAGE_TYPES[message.direction],
-            semconv.MESSAGE_ID: message.id,
-            semconv.MESSAGE_SIZE: message.size,
-        }
-        span.add_event(semconv.MESSAGE_EVENT, attributes, message.time_ns)
+    message_events.add(span, window.messages)
     if window.unlisted:
         span.set_attribute(semconv.MESSAGES_UNLISTED, window.unlisted)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -241,6 +242,21 @@ def test_single_threaded_stream_dropped(instrumented: Telemetry, handlers: SyncH
         call = invoke(channel, "Hold")(b"x")
         next(call)
         del call
+        assert ended(instrumented.span("client"))[0] == "abandoned"
+        assert ended(instrumented.span("server"))[0] == "cancelled"
+
+
+@pytest.mark.parametrize("single_threaded", [0, 1])
+def test_dropped_in_a_cycle(instrumented: Telemetry, handlers: SyncHandlers, single_threaded: int) -> None:
+    """The garbage collector takes the call and everything that only the call holds at once."""
+    option = (grpc.experimental.ChannelOptions.SingleThreadedUnaryStream, single_threaded)
+    with sync_server(handlers) as port, grpc.insecure_channel(f"127.0.0.1:{port}", options=[option]) as channel:
+        call = invoke(channel, "Hold")(b"x")
+        next(call)
+        holder: list[Any] = [call]
+        holder.append(holder)
+        del call, holder
+        gc.collect()
         assert ended(instrumented.span("client"))[0] == "abandoned"
         assert ended(instrumented.span("server"))[0] == "cancelled"
 

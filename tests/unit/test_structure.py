@@ -11,7 +11,7 @@ ROOT = Path(otelstream.__file__).parent
 LAYERS = [
     {"record", "_version"},
     {"semconv"},
-    {"config", "observers"},
+    {"config", "observers", "message_events"},
     {"ticker", "spans"},
     {"intercept", "metrics", "memory"},
     {"patches", "takeover"},
