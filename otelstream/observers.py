@@ -31,15 +31,13 @@ class Guard:
 
     def __init__(self, *, strict: bool = False) -> None:
         self.strict = strict
-        self.faults: list[tuple[str, Exception]] = []
-        """The first fault of each place; at most one per place, so it does not grow."""
-        self._seen: set[str] = set()
+        self.faults: dict[str, str] = {}
+        """The first fault of each place, in words: the exception itself would keep the user's call alive."""
 
     def fault(self, where: str, error: Exception) -> None:
         """Report that our code at ``where`` failed. Raises ``error`` only when ``strict``."""
-        if where not in self._seen:
-            self._seen.add(where)
-            self.faults.append((where, error))
+        if where not in self.faults:
+            self.faults[where] = repr(error)
             _log.warning(
                 "otelstream: %s failed with %r; calls go on unharmed, what it records is incomplete. "
                 "Logged once per place.",

@@ -6,6 +6,7 @@ import atexit
 import os
 import time
 from dataclasses import dataclass
+from weakref import WeakSet
 
 from opentelemetry import metrics, trace
 
@@ -57,7 +58,7 @@ class Runtime:
     """What watches and reports the calls of one pair of providers, however many things are instrumented with it.
 
     One per pair, because the OpenTelemetry API has no way to unregister an instrument: two would report everything
-    twice. It runs while somebody uses it: ``start`` and ``stop`` are called in pairs.
+    twice. It runs from the first ``start`` until ``stop`` was called for all that still exist.
     """
 
     def __init__(
@@ -67,7 +68,8 @@ class Runtime:
         tracer = trace.get_tracer("otelstream", __version__, tracer_provider, semconv.SCHEMA_URL)
         meter = metrics.get_meter("otelstream", __version__, meter_provider, semconv.SCHEMA_URL)
         clock = time.time_ns
-        self._watchers: list[Watcher] = []
+        self._watchers: WeakSet[Watcher] = WeakSet()
+        """Whoever uses this. Weak: a ``traced_channel`` is dropped without a word."""
         self._spans = SpanObserver(tracer, self.config, process.rss, self._count_open)
         self._metrics = MetricsObserver(meter, clock, GUARD, self._settle)
         self._abandoned = AbandonedCalls()
@@ -91,27 +93,30 @@ class Runtime:
             on_first_call=_register_at_exit,
             aio_calls=self._abandoned,
         )
-        self._watchers.append(watcher)
-        if len(self._watchers) == 1:
-            self._metrics.resume()
+        self._watchers.add(watcher)
+        self._metrics.resume()
+        if not self.ticker.running:
             self.ticker.start()
         return watcher
 
     def stop(self, watcher: Watcher) -> None:
         """Record no new call for ``watcher``; those that are open are still reported when they end."""
         watcher.enabled = False
-        if watcher not in self._watchers:
-            return
-        self._watchers.remove(watcher)
+        self._watchers.discard(watcher)
         if not self._watchers:
-            self.ticker.stop()
-            self.ticker.drain()
-            self._metrics.pause()
+            self._rest()
 
     def stop_all(self) -> None:
         """``stop`` for whoever still uses this."""
         for watcher in list(self._watchers):
-            self.stop(watcher)
+            watcher.enabled = False
+        self._watchers.clear()
+        self._rest()
+
+    def _rest(self) -> None:
+        self.ticker.stop()
+        self.ticker.drain()
+        self._metrics.pause()
 
     def open_streams(self) -> list[StreamInfo]:
         """The open calls, oldest first."""

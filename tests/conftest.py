@@ -36,9 +36,8 @@ def nothing_is_left_behind() -> Iterator[None]:
     yield
     for runtime in _shared.values():
         runtime.stop_all()
-    faults, GUARD.strict = list(GUARD.faults), False
+    faults, GUARD.strict = dict(GUARD.faults), False
     GUARD.faults.clear()
-    GUARD._seen.clear()
     left_instrumented = GrpcStreamInstrumentor().is_instrumented_by_opentelemetry
     if left_instrumented:  # by a test that failed: the next one must not suffer for it
         GrpcStreamInstrumentor().uninstrument()
@@ -54,8 +53,8 @@ def nothing_is_left_behind() -> Iterator[None]:
 
 
 @pytest.fixture
-def lenient_guard() -> Iterator[list[tuple[str, Exception]]]:
-    """For tests that inject faults: they are logged once, as in production, and listed here."""
+def lenient_guard() -> Iterator[dict[str, str]]:
+    """For tests that inject faults: they are logged once, as in production, and listed here by place."""
     GUARD.strict = False
     yield GUARD.faults
     GUARD.faults.clear()

@@ -79,11 +79,11 @@ def _begin(method: Method, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Beg
     if watcher.hooks.request is not None:
         request = args[0] if args else kwargs.get("request", kwargs.get("request_iterator"))
         _run_hook(watcher, watcher.hooks.request, call, request)
-    sent = with_context(metadata, call.context)
+    sent = watcher.guard.run("client.inject", with_context, metadata, call.context)
     if len(args) > _METADATA:
-        args = (*args[:_METADATA], sent, *args[_METADATA + 1 :])
+        args = (*args[:_METADATA], sent or metadata, *args[_METADATA + 1 :])
     else:
-        kwargs = {**kwargs, "metadata": sent}
+        kwargs = {**kwargs, "metadata": sent or metadata}
     return Begun(call, invoke, args, kwargs)
 
 
@@ -145,7 +145,7 @@ class AioCallable(_MultiCallable):
         return _made(self._self_method, begun, begun.invoke, ending.watch_aio)
 
 
-def _made(method: Method, begun: Begun, invoke: Callable[..., Any], watch: Callable[[Watcher, Call, Any], None]) -> Any:
+def _made(method: Method, begun: Begun, invoke: Callable[..., Any], watch: Callable[[Watcher, Call, Any], bool]) -> Any:
     """Make the call and have its end watched."""
     watcher, call = method.watcher, begun.call
     try:
@@ -153,7 +153,9 @@ def _made(method: Method, begun: Begun, invoke: Callable[..., Any], watch: Calla
     except BaseException as error:
         watcher.guard.run("client.raised", ending.raised, watcher, call, error)
         raise
-    watcher.guard.run("client.watch", watch, watcher, call, made)
+    if not watcher.guard.run("client.watch", watch, watcher, call, made):
+        # This grpcio is not as we know it: without this, the call would count as open for ever.
+        watcher.guard.run("client.watch_foreign", ending.watch_foreign, watcher, call, made)
     return made
 
 

@@ -21,9 +21,10 @@ _CANCELLED = grpc.StatusCode.CANCELLED.name
 _DROPPED_DETAILS = "Cancelled upon garbage collection!"  # grpcio's words, from Call.__del__
 
 
-def finished(watcher: Watcher, call: Call, _response: Any) -> None:
+def finished(watcher: Watcher, call: Call, _response: Any) -> bool:
     """A blocking call returned its response."""
     watcher.end(call, grpc.StatusCode.OK.name)
+    return True
 
 
 def raised(watcher: Watcher, call: Call, error: BaseException) -> None:
@@ -39,11 +40,10 @@ def _code_of_error(error: BaseException) -> str | None:
     return code_name(ask()) if isinstance(error, grpc.RpcError) and callable(ask) else None
 
 
-def watch_sync(watcher: Watcher, call: Call, made: Any) -> None:
-    """End ``call`` when ``made``, a sync call object, ends or is dropped."""
+def watch_sync(watcher: Watcher, call: Call, made: Any) -> bool:
+    """End ``call`` when ``made``, a sync call object, ends or is dropped. True: that is certain now."""
     if not hasattr(made, "add_callback"):
-        _watch_foreign(watcher, call, made)
-        return
+        return watch_foreign(watcher, call, made)
     # grpcio's own state outlives the call object and does not keep it; the public way to the code would keep it. It
     # holds our callback in turn, so we let go of it as soon as one of the two has been told.
     states = [getattr(made, "_state", None)]
@@ -64,6 +64,7 @@ def watch_sync(watcher: Watcher, call: Call, made: Any) -> None:
     watcher.sync_calls[call.id] = weakref.ref(made, dropped)
     if not made.add_callback(ended):
         ended()
+    return True
 
 
 def _end_of(state: Any) -> tuple[str | None, Outcome | None]:
@@ -72,32 +73,33 @@ def _end_of(state: Any) -> tuple[str | None, Outcome | None]:
     return (_CANCELLED, Outcome.ABANDONED) if dropped else (code, None)
 
 
-def _watch_foreign(watcher: Watcher, call: Call, made: Any) -> None:
-    """What an interceptor returned instead of grpcio's call: it counts as ended when done, or when it is let go."""
+def watch_foreign(watcher: Watcher, call: Call, made: Any) -> bool:
+    """What is not grpcio's call, but an interceptor's: it counts as ended when done, or when it is let go."""
     if callable(getattr(made, "done", None)) and made.done():
         code = made.code() if callable(getattr(made, "code", None)) else grpc.StatusCode.OK
         watcher.end(call, code_name(code))
-        return
+        return True
     try:
         weakref.finalize(made, watcher.end_later, call, grpc.StatusCode.OK.name).atexit = False
     except TypeError:  # an iterator of Python's own, say: nothing will tell when it is let go
         watcher.end(call, grpc.StatusCode.OK.name)
+    return True
 
 
-def watch_aio(watcher: Watcher, call: Call, made: Any) -> None:
-    """End ``call`` when ``made``, an asyncio call object, ends or is dropped."""
+def watch_aio(watcher: Watcher, call: Call, made: Any) -> bool:
+    """End ``call`` when ``made``, an asyncio call object, ends or is dropped. True: that is certain now."""
     cython_call = getattr(made, "_cython_call", None)
     if cython_call is not None:
         _watch_cython(watcher, call, cython_call)
         if call.rpc_type.response_streaming:
             watcher.aio_calls.watch(call, made)
-        return
+        return True
     # The user's own interceptors run first, in a task; its result is the call, or something that holds it.
     task = getattr(made, "_interceptors_task", None)
     if task is None:
-        _watch_foreign(watcher, call, made)
-    else:
-        task.add_done_callback(lambda task: watcher.guard.run("client.intercepted", _intercepted, watcher, call, task))
+        return watch_foreign(watcher, call, made)
+    task.add_done_callback(lambda task: watcher.guard.run("client.intercepted", _intercepted, watcher, call, task))
+    return True
 
 
 def _intercepted(watcher: Watcher, call: Call, task: asyncio.Task[Any]) -> None:
@@ -129,7 +131,7 @@ def _watch_cython(watcher: Watcher, call: Call, cython_call: Any) -> None:
 
 def _aio_ended(watcher: Watcher, call: Call, cython_call: Any) -> None:
     watcher.aio_calls.unwatch(call)
-    status = cython_call._status
+    status = getattr(cython_call, "_status", None)
     code = code_name(status.code()) if status is not None else None
     if cython_call.is_locally_cancelled() and _in_destructor():
         watcher.end_later(call, code, Outcome.ABANDONED)

@@ -16,7 +16,7 @@ import grpc
 from opentelemetry import context as otel_context
 
 from otelstream.intercept import address
-from otelstream.intercept.watcher import Watcher, code_name, parent_context
+from otelstream.intercept.watcher import Watcher, code_name
 from otelstream.record import Call, State
 
 # grpc-timeout is rounded on its way (PROTOCOL-HTTP2.md), and the client's own timer fires first: a call that is
@@ -56,7 +56,7 @@ class Handling:
         return first_message
 
     def _end_undecodable(self) -> None:
-        self._call.context = parent_context(self._metadata)
+        self._call.context = self._watcher.parent_context(self._metadata)
         self._watcher.calls.open(self._call)
         self._watcher.end(self._call, self._codec_failure)
 
@@ -72,7 +72,7 @@ class Handling:
         if remaining is not None and remaining < _NO_DEADLINE_S:
             waited_s = (self._watcher.clock() - call.start_ns) / 1e9  # for a thread of the pool
             call.deadline_s = remaining + waited_s
-        call.context = parent_context(self._metadata)
+        call.context = self._watcher.parent_context(self._metadata)
         self._watcher.calls.open(call)
 
     def enter_context(self) -> None:

@@ -16,7 +16,7 @@ from otelstream import semconv
 from otelstream.intercept.aio_handling import AioHandling
 from otelstream.intercept.codec import counting_decoder, counting_encoder, is_counting
 from otelstream.intercept.handling import Handling, SyncHandling
-from otelstream.intercept.watcher import Watcher, parent_context
+from otelstream.intercept.watcher import Watcher
 from otelstream.record import RpcType, Side
 
 _FACTORIES = {
@@ -97,6 +97,6 @@ def _record_unimplemented(watcher: Watcher, details: Any) -> None:
     """A method that no handler serves. Its name comes from the peer, so it must not become a metric's label."""
     call = watcher.new_call(semconv.UNKNOWN_METHOD, Side.SERVER, RpcType.UNARY)
     call.original_method = details.method.lstrip("/")
-    call.context = parent_context(details.invocation_metadata)
+    call.context = watcher.parent_context(details.invocation_metadata)
     watcher.calls.open(call)
     watcher.end(call, grpc.StatusCode.UNIMPLEMENTED.name)

@@ -90,6 +90,11 @@ class Watcher:
         method = full_method.lstrip("/")
         return Call(method, side, rpc_type, self.clock(), message_events=self.calls.message_events)
 
+    def parent_context(self, metadata: Iterable[tuple[str, Any]] | None) -> otel_context.Context:
+        """The context that the peer sent in ``metadata``, over the current one; that alone when a propagator fails."""
+        current = otel_context.get_current()
+        return self.guard.run("server.extract", _extract, metadata, current) or current
+
     def end(self, call: Call, code: str | None, outcome: Outcome | None = None) -> None:
         """End ``call`` with a status code; the outcome follows from it unless given."""
         self.calls.end(call, outcome or Outcome.of(code), code)
@@ -113,10 +118,9 @@ class _MetadataGetter(Getter[Any]):
 _getter = _MetadataGetter()
 
 
-def parent_context(metadata: Iterable[tuple[str, Any]] | None) -> otel_context.Context:
-    """The context that the peer sent, over the current one."""
+def _extract(metadata: Iterable[tuple[str, Any]] | None, current: otel_context.Context) -> otel_context.Context:
     # Without a `propagator:` section in declarative configuration, extract() without a context answers None.
-    return propagate.extract(metadata, context=otel_context.get_current(), getter=_getter)
+    return propagate.extract(metadata, context=current, getter=_getter)
 
 
 def with_context(metadata: Any, context: otel_context.Context) -> Any:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -45,6 +47,21 @@ def test_sync(telemetry: Telemetry, also_instrumented: bool) -> None:
         assert span.attributes is not None
         assert span.attributes["grpc.sent.message_count"] == span.attributes["grpc.received.message_count"] == 2
         assert span.attributes["server.port"] == port
+
+
+def test_a_channel_for_each_call_leaves_nothing_behind(telemetry: Telemetry) -> None:
+    providers = {"tracer_provider": telemetry.tracer_provider, "meter_provider": telemetry.meter_provider}
+    made = []
+    with sync_server() as port:
+        for _ in range(5):
+            with otelstream.traced_channel(grpc.insecure_channel(f"127.0.0.1:{port}"), **providers) as channel:
+                assert invoke(channel, "Unary")(b"ab") == b"abab"
+                made.append(weakref.ref(channel._self_watcher))
+            del channel
+            telemetry.stream_spans("client", len(made))
+    gc.collect()
+    assert [reference() for reference in made] == [None] * 5
+    assert len(telemetry.stream_spans("client", 5)) == 5
 
 
 @pytest.mark.parametrize("also_instrumented", [False, True])

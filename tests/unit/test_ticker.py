@@ -65,7 +65,7 @@ def test_a_job_that_fails_is_run_again_and_others_go_on() -> None:
     clock.advance(10)
     ticker.run_due(clock())
     assert runs == ["fails", "works"] * 2
-    assert [where for where, _ in guard.faults] == ["ticker.fails"]
+    assert list(guard.faults) == ["ticker.fails"]
 
 
 def test_posted_work_runs_on_its_thread() -> None:
