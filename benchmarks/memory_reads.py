@@ -36,7 +36,7 @@ def main() -> None:
     chunks[::2] = [None] * arguments.free_chunks
 
     print(f"Python {platform.python_version()}, {' '.join(platform.libc_ver())}, {platform.machine()}")
-    print(f"RSS {(process.rss() or 0) / 2**20:.0f} MiB: {process.read_split()}")
+    print(f"RSS {(process.rss() or 0) / 2**20:.0f} MiB: {process.SplitReader().read()}")
     print(f"{'source':<34}{'median µs':>12}{'slowest µs':>12}")
     for name, read in _sources().items():
         times = [_time(read) for _ in range(arguments.calls)]
@@ -51,12 +51,12 @@ def _sources() -> dict[str, Callable[[], object]]:
     if reader.missing is None:
         sources["pymalloc's statistics"] = Pymalloc().read
         sources["mallinfo2"] = Glibc().read
-        sources["read_split() (the three above)"] = reader.read
+        sources["the split (the three above)"] = reader.read
     else:
         print(f"No split here: {reader.missing}")
     cgroup = own_cgroup()
     if cgroup is not None:
-        sources["container_memory()"] = cgroup.read
+        sources["the container"] = cgroup.read
     sources["psutil memory_info()"] = lambda: psutil.Process().memory_info()
     sources["psutil num_fds()"] = lambda: psutil.Process().num_fds()
     rollup = Path("/proc/self/smaps_rollup")

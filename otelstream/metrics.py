@@ -14,6 +14,9 @@ from otelstream.observers import Guard
 from otelstream.record import Call, Direction, Outcome, RpcType, Side
 from otelstream.spans import seconds
 
+_MOST_METHODS = 1000
+"""Rows kept. A server that serves whatever name it is asked for, a proxy say, would have them without end."""
+
 
 class _Key(NamedTuple):
     """One row of the metrics: never a stream's id, which would be unbounded."""
@@ -96,19 +99,25 @@ class MetricsObserver:
 
     def opened(self, call: Call) -> None:
         """Count ``call`` as open."""
-        key = _Key(call.method, call.rpc_type, call.side)
         with self._lock:
-            self._methods.setdefault(key, _Method()).open[call.id] = call
+            self._methods.setdefault(self._key(call), _Method()).open[call.id] = call
 
     def ended(self, call: Call) -> None:
         """Move ``call`` to the sums and record its duration, with its span as the exemplar."""
         with self._lock:
-            method = self._methods.get(_Key(call.method, call.rpc_type, call.side))
+            method = self._methods.get(self._key(call))
             if method is not None:
                 method.end(call)
         histogram, takes_context = self._durations[call.side]
         exemplar = {"context": call.context} if takes_context else {}
         histogram.record(seconds(call.end_ns - call.start_ns), semconv.duration_attributes(call), **exemplar)
+
+    def _key(self, call: Call) -> _Key:
+        """The same for a call's start and end: rows are never removed, and none is added once they are too many."""
+        key = _Key(call.method, call.rpc_type, call.side)
+        if key in self._methods or len(self._methods) < _MOST_METHODS:
+            return key
+        return key._replace(method=semconv.UNKNOWN_METHOD)
 
     def pause(self) -> None:
         """Observe nothing until ``resume``: the API has no way to unregister an instrument."""

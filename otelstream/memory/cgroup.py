@@ -99,15 +99,6 @@ def own_cgroup() -> Cgroup | None:
     return cgroup
 
 
-def container_memory() -> ContainerMemory | None:
-    """The memory of this process's container now; None outside one, and when its files cannot be read."""
-    cgroup = own_cgroup()
-    try:
-        return cgroup.read() if cgroup is not None else None
-    except (OSError, ValueError):
-        return None
-
-
 def _own_paths(proc: Path) -> Iterator[tuple[bool, str]]:
     """(is v2, path within the hierarchy) for each hierarchy that may have the memory controller."""
     for line in (proc / "cgroup").read_text().splitlines():

@@ -21,23 +21,10 @@ from weakref import WeakSet
 import psutil
 from opentelemetry.metrics import CallbackOptions, Meter, Observation
 
+from otelstream import semconv
 from otelstream.memory.allocators import Glibc, HeapBytes, Pymalloc, Unavailable
-from otelstream.memory.cgroup import Cgroup, ContainerMemory, container_memory, own_cgroup
-from otelstream.memory.system_metrics import start_system_metrics
+from otelstream.memory.cgroup import Cgroup, ContainerMemory, own_cgroup
 from otelstream.observers import Guard
-
-__all__ = [
-    "MemorySplit",
-    "SplitReader",
-    "container_memory",
-    "read_split",
-    "register",
-    "rss",
-    "start_system_metrics",
-]
-
-METRIC_MEMORY_USAGE = "otelstream.memory.usage"
-MEMORY_KIND = "otelstream.memory.kind"
 
 _log = logging.getLogger(__name__)
 _STATM = "/proc/self/statm"
@@ -129,7 +116,7 @@ class SplitReader:
             _log.info(
                 "%s is not reported: %s. What tells Python's memory from native memory is missing here; "
                 "process.memory.usage, the whole, is reported.",
-                METRIC_MEMORY_USAGE,
+                semconv.METRIC_MEMORY_USAGE,
                 self.missing,
             )
 
@@ -154,18 +141,13 @@ class SplitReader:
             _log.info(
                 "%s pauses while a tool such as tracemalloc hooks Python's allocator: Python withholds the "
                 "allocator's statistics meanwhile.",
-                METRIC_MEMORY_USAGE,
+                semconv.METRIC_MEMORY_USAGE,
             )
 
 
 @cache
 def _split_reader() -> SplitReader:
     return SplitReader()
-
-
-def read_split() -> MemorySplit | None:
-    """This process's split now; None where and while it cannot be read: see ``SplitReader.read``."""
-    return _split_reader().read()
 
 
 _registered: WeakSet[Meter] = WeakSet()
@@ -202,10 +184,10 @@ def _register_split(meter: Meter, guard: Guard, find_reader: Callable[[], SplitR
         split = guard.run("memory.read_split", reader.read)
         if split is None:
             return []
-        return [Observation(size, {MEMORY_KIND: kind}) for kind, size in asdict(split).items()]
+        return [Observation(size, {semconv.MEMORY_KIND: kind}) for kind, size in asdict(split).items()]
 
     meter.create_observable_up_down_counter(
-        METRIC_MEMORY_USAGE,
+        semconv.METRIC_MEMORY_USAGE,
         [observe],
         unit="By",
         description="Physical memory of the process by what holds it; the kinds add up to all of it.",
@@ -229,10 +211,12 @@ def _register_container(meter: Meter, guard: Guard, find_cgroup: Callable[[], Cg
 
     # Names, instruments and descriptions: opentelemetry.semconv._incubating.metrics.container_metrics.
     for name, of, description in (
-        ("usage", lambda memory: memory.usage, "Memory usage of the container."),
-        ("working_set", lambda memory: memory.working_set, "Container memory working set."),
-        ("available", lambda memory: memory.available, "Container memory available."),
+        (semconv.METRIC_CONTAINER_MEMORY_USAGE, lambda memory: memory.usage, "Memory usage of the container."),
+        (
+            semconv.METRIC_CONTAINER_MEMORY_WORKING_SET,
+            lambda memory: memory.working_set,
+            "Container memory working set.",
+        ),
+        (semconv.METRIC_CONTAINER_MEMORY_AVAILABLE, lambda memory: memory.available, "Container memory available."),
     ):
-        meter.create_observable_up_down_counter(
-            f"container.memory.{name}", [observer(of)], unit="By", description=description
-        )
+        meter.create_observable_up_down_counter(name, [observer(of)], unit="By", description=description)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version
 from typing import Any
 
 import pytest
@@ -11,9 +12,10 @@ from otelstream.config import Config
 from otelstream.metrics import MetricsObserver
 from otelstream.observers import Calls, Guard
 from otelstream.record import Call, Outcome, RpcType, Side
-from otelstream.semconv import DURATION_BUCKETS_S
 from otelstream.spans import SpanObserver
 from otelstream.testing import FakeClock, Telemetry
+
+SDK = tuple(map(int, version("opentelemetry-sdk").split(".")[:2]))
 
 
 class Bench:
@@ -107,10 +109,27 @@ def test_duration_with_exemplar(bench: Bench, telemetry: Telemetry, side: Side, 
     assert dict(point.attributes) == expected
     assert point.sum == 7_200
     (span,) = telemetry.spans.all()
-    if point.explicit_bounds == DURATION_BUCKETS_S:  # an SDK that knows advisory buckets knows exemplars as well
+    if SDK >= (1, 30):  # the first that knows advisory buckets
+        conventions = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10)
+        assert tuple(point.explicit_bounds) == (*conventions, 60, 300, 1800, 3600, 21600, 86400)
         (exemplar,) = point.exemplars
         assert exemplar.trace_id == span.context.trace_id
         assert exemplar.span_id == span.context.span_id
+
+
+def test_methods_without_end_share_a_row(bench: Bench, telemetry: Telemetry) -> None:
+    """A proxy serves whatever name its peers ask for."""
+    for number in range(1005):
+        bench.calls.end(bench.open(f"a.B/C{number}", RpcType.UNARY), Outcome.OK, "OK")
+    known, unknown = bench.open("a.B/C7", RpcType.UNARY), bench.open("a.B/C1007", RpcType.UNARY)
+    assert telemetry.value("otelstream.streams.open", rpc__method="a.B/C7") == 1
+    assert telemetry.value("otelstream.streams.open", rpc__method="_OTHER") == 1
+    assert telemetry.value("otelstream.streams.ended", rpc__method="_OTHER") == 5
+    assert len(telemetry.points("otelstream.streams.open")) == 1001
+    for call in (known, unknown):
+        bench.calls.end(call, Outcome.OK, "OK")
+    assert telemetry.value("otelstream.streams.open") == 0
+    assert telemetry.value("otelstream.streams.ended") == 1007
 
 
 def test_a_forked_child_starts_at_nothing(bench: Bench, telemetry: Telemetry) -> None:
