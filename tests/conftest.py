@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import gc
+import signal
+import sys
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import grpc
 import grpc._channel
@@ -12,7 +15,7 @@ import grpc._server
 import pytest
 from opentelemetry import context as otel_context
 
-from otelstream import GrpcStreamInstrumentor, open_streams
+from otelstream import GrpcStreamInstrumentor
 from otelstream.runtime import GUARD, _shared
 from otelstream.testing import Telemetry, wait_until
 
@@ -26,7 +29,28 @@ PATCHED = [
     (grpc.aio._server.Server, "__init__"),
     (grpc.aio._channel.Channel, "__init__"),
 ]
+"""What instrumenting replaces."""
+
+
+def anything_of(*packages: str) -> dict[str, Any]:
+    """What every name in these packages' modules and in their classes stands for."""
+    owners: dict[str, Any] = {
+        name: module for name, module in sys.modules.items() if module and name.split(".")[0] in packages
+    }
+    for name, module in list(owners.items()):
+        owners |= {f"{name}.{key}": value for key, value in vars(module).items() if isinstance(value, type)}
+    return {f"{owner}.{key}": value for owner, item in owners.items() for key, value in list(vars(item).items())}
+
+
 ORIGINALS = [owner.__dict__[name] for owner, name in PATCHED]
+UNTOUCHED = anything_of("grpc")
+SIGNALS = {number: signal.getsignal(number) for number in signal.valid_signals() - {signal.SIGALRM}}  # pytest-timeout's
+
+
+def replaced() -> list[str]:
+    """The names in grpcio that stand for something else than they did."""
+    now = anything_of("grpc")
+    return [name for name, value in UNTOUCHED.items() if callable(value) and now.get(name) is not value]
 
 
 @pytest.fixture(autouse=True)
@@ -34,7 +58,9 @@ def nothing_is_left_behind() -> Iterator[None]:
     """No fault of ours, nothing patched, running, open or current after a test."""
     GUARD.strict = True
     yield
-    for runtime in _shared.values():
+    runtimes = list(_shared.values())
+    _shared.clear()  # first of all: what is wrong with this test must not be wrong with the next one
+    for runtime in runtimes:
         runtime.stop_all()
     faults, GUARD.strict = dict(GUARD.faults), False
     GUARD.faults.clear()
@@ -43,13 +69,13 @@ def nothing_is_left_behind() -> Iterator[None]:
         GrpcStreamInstrumentor().uninstrument()
     assert not faults
     assert not left_instrumented
-    assert [owner.__dict__[name] for owner, name in PATCHED] == ORIGINALS
+    assert replaced() == []
+    assert {number: signal.getsignal(number) for number in SIGNALS} == SIGNALS
     assert [thread.name for thread in threading.enumerate() if thread.name == "otelstream-ticker"] == []
     assert not otel_context.get_current()
-    if open_streams():
+    if any(runtime.open_streams() for runtime in runtimes):
         gc.collect()
-    wait_until(lambda: not open_streams(), "all calls of the test to end")
-    _shared.clear()
+    wait_until(lambda: not any(runtime.open_streams() for runtime in runtimes), "all calls of the test to end")
 
 
 @pytest.fixture

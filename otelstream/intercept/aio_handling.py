@@ -44,15 +44,15 @@ class AioHandling(Handling):
         super().terminated()
         self._task = None  # the task holds this callback: do not wait for the garbage collector
 
-    def _still_running(self, context: Any) -> bool:  # noqa: ARG002  # it does not know
+    def _still_running(self) -> bool:
         return not self._cancelled_by_peer()
 
     def _cancelled_by_peer(self) -> bool:
         cancelling = getattr(self._task, "cancelling", None)  # Python 3.11
         return self._cancel_followed or (cancelling is not None and cancelling() > 0)
 
-    def _returned(self, context: Any) -> None:
-        super()._returned(context)
+    def _returned(self) -> None:
+        super()._returned()
         if self._task is not None and self._call.rpc_type in (RpcType.CLIENT_STREAM, RpcType.BIDI_STREAM):
             self._task.get_loop().call_soon(self._look_for_cancellation)
 
@@ -66,28 +66,23 @@ class AioHandling(Handling):
         waiting = getattr(self._task, "_callbacks", None) or ()
         self._cancel_followed = any("wakeup" in repr(callback).lower() for callback, *_ in waiting)
 
-    def _raised(self, context: Any, error: BaseException) -> None:
+    def _raised(self, error: BaseException) -> None:
         lost_connection = isinstance(error, grpc.aio.BaseError) and not isinstance(
             error, (grpc.aio.AbortError, grpc.aio.UsageError)
         )
         if not isinstance(error, asyncio.CancelledError) and not lost_connection:
-            super()._raised(context, error)
+            super()._raised(error)
 
-    def _chosen_code(self, context: Any) -> str | None:
-        code = super()._chosen_code(context)
+    def _chosen_code(self) -> str | None:
+        code = super()._chosen_code()
         return None if code == grpc.StatusCode.OK.name else code  # some grpcio versions start with OK
 
     def _coroutine(self, behavior: Callable[..., Any]) -> Callable[..., Any]:
         async def coroutine(request: Any, context: Any) -> Any:
             self.begin(context)
             self.enter_context()
-            try:
-                response = await behavior(request, context)
-            except BaseException as error:
-                self.raised(context, error)
-                raise
-            self.returned(context)
-            return response
+            with self:
+                return await behavior(request, context)
 
         return coroutine
 
@@ -95,16 +90,10 @@ class AioHandling(Handling):
         async def async_generator(request: Any, context: Any) -> AsyncIterator[Any]:
             self.begin(context)
             self.enter_context()
-            try:
+            with self:
                 async with aclosing(behavior(request, context)) as responses:
                     async for response in responses:
                         yield response
-            except GeneratorExit:
-                raise
-            except BaseException as error:
-                self.raised(context, error)
-                raise
-            self.returned(context)
 
         return async_generator
 
@@ -112,13 +101,8 @@ class AioHandling(Handling):
         def plain_function(request: Any, context: Any) -> Any:
             noting = _CodeNoting(context)
             self.begin(noting)
-            try:
-                response = self._own_context().run(behavior, request, noting)
-            except BaseException as error:
-                self.raised(noting, error)
-                raise
-            self.returned(noting)
-            return response
+            with self:
+                return self._own_context().run(behavior, request, noting)
 
         return plain_function
 
@@ -131,23 +115,17 @@ class AioHandling(Handling):
             try:
                 responses = own.run(behavior, request, noting)
             except BaseException as error:
-                self.raised(noting, error)
+                self.raised(error)
                 raise
-            return self._observed(responses, own, noting)
+            return self._stepping(responses, own)
 
         return plain_generator
 
-    def _observed(self, responses: Any, own: contextvars.Context, noting: Any) -> Iterator[Any]:
-        try:
+    def _stepping(self, responses: Any, own: contextvars.Context) -> Iterator[Any]:
+        with self:
             # The pool's thread serves other calls too, so each step runs in this call's own context.
             step = own.run(lambda: iter(responses)).__next__
             yield from map(own.run, repeat(step))
-        except GeneratorExit:
-            raise
-        except BaseException as error:
-            self.raised(noting, error)
-            raise
-        self.returned(noting)
 
     def _own_context(self) -> contextvars.Context:
         own = contextvars.copy_context()

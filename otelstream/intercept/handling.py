@@ -61,12 +61,21 @@ class Handling:
         self._watcher.end(self._call, self._codec_failure)
 
     def begin(self, context: Any) -> None:
-        """The handler is about to start: open the record."""
+        """The handler is about to start with grpc's ``context``: open the record."""
+        self._context = context
         self._watcher.guard.run("server.begin", self._begin, context)
+
+    def __enter__(self) -> None:
+        """``with self:`` around what the handler does last: how it is left says how the handler finished."""
+
+    def __exit__(self, _type: Any, error: BaseException | None, _traceback: Any) -> None:
+        if error is None:
+            self.returned()
+        elif not isinstance(error, GeneratorExit):  # grpc lets go of the responses before the last of them
+            self.raised(error)
 
     def _begin(self, context: Any) -> None:
         call = self._call
-        self._context = context
         call.peer = address.of_peer(context.peer())
         remaining = context.time_remaining()
         if remaining is not None and remaining < _NO_DEADLINE_S:
@@ -84,21 +93,21 @@ class Handling:
         if self._call.context is not None:
             self._watcher.guard.run("server.context", otel_context.attach, self._call.context)
 
-    def returned(self, context: Any) -> None:
+    def returned(self) -> None:
         """The handler finished by itself."""
-        self._watcher.guard.run("server.returned", self._returned, context)
+        self._watcher.guard.run("server.returned", self._returned)
 
-    def _returned(self, context: Any) -> None:
-        if self._still_running(context):
-            self._code = self._chosen_code(context) or grpc.StatusCode.OK.name
+    def _returned(self) -> None:
+        if self._still_running():
+            self._code = self._chosen_code() or grpc.StatusCode.OK.name
 
-    def raised(self, context: Any, error: BaseException) -> None:
+    def raised(self, error: BaseException) -> None:
         """The handler raised."""
-        self._watcher.guard.run("server.raised", self._raised, context, error)
+        self._watcher.guard.run("server.raised", self._raised, error)
 
-    def _raised(self, context: Any, error: BaseException) -> None:
-        if self._still_running(context):
-            self._code = self._chosen_code(context) or grpc.StatusCode.UNKNOWN.name
+    def _raised(self, error: BaseException) -> None:
+        if self._still_running():
+            self._code = self._chosen_code() or grpc.StatusCode.UNKNOWN.name
             if type(error) not in (Exception, grpc.aio.AbortError):  # these two are how abort() leaves a handler
                 self._call.exception_type = type(error).__qualname__
 
@@ -129,11 +138,11 @@ class Handling:
                 return grpc.StatusCode.DEADLINE_EXCEEDED.name
         return grpc.StatusCode.CANCELLED.name
 
-    def _still_running(self, context: Any) -> bool:
+    def _still_running(self) -> bool:
         raise NotImplementedError
 
-    def _chosen_code(self, context: Any) -> str | None:
-        return code_name(context.code())
+    def _chosen_code(self) -> str | None:
+        return code_name(self._context.code())
 
 
 class SyncHandling(Handling):
@@ -158,8 +167,8 @@ class SyncHandling(Handling):
         if not context.add_callback(self.terminated):
             self.terminated()
 
-    def _still_running(self, context: Any) -> bool:
-        return bool(context.is_active())
+    def _still_running(self) -> bool:
+        return bool(self._context.is_active())
 
     def _cancelled_by_peer(self) -> bool:
         # When a client cancels, its request iterator may end on the server before grpc says that it was cancelled: the
@@ -169,19 +178,14 @@ class SyncHandling(Handling):
     def _cut_short(self) -> str:
         # A None among its responses ends a stream as if it were the last, and grpc never asks the handler for more.
         if getattr(getattr(self._context, "_state", None), "statused", False) and not self._cancelled_by_peer():
-            return self._chosen_code(self._context) or grpc.StatusCode.OK.name
+            return self._chosen_code() or grpc.StatusCode.OK.name
         return super()._cut_short()
 
     def _single(self, behavior: Callable[..., Any]) -> Callable[..., Any]:
         def single(request: Any, context: Any) -> Any:
             self.begin(context)
-            try:
-                response = behavior(request, context)
-            except BaseException as error:
-                self.raised(context, error)
-                raise
-            self.returned(context)
-            return response
+            with self:
+                return behavior(request, context)
 
         return single
 
@@ -191,23 +195,17 @@ class SyncHandling(Handling):
             try:
                 responses = behavior(request, context)
             except BaseException as error:
-                self.raised(context, error)
+                self.raised(error)
                 raise
-            return self._observed(responses, context)
+            return self._observed(responses)
 
         return streaming
 
-    def _observed(self, responses: Iterator[Any], context: Any) -> Iterator[Any]:
+    def _observed(self, responses: Iterator[Any]) -> Iterator[Any]:
         # `yield from` a generator costs some 30 ns per message and hands close() on to it; map() is as fast for other
         # iterators and, like grpc, asks them for nothing but __next__, and their messages for nothing at all.
-        try:
+        with self:
             yield from responses if isinstance(responses, GeneratorType) else map(next, repeat(responses))
-        except GeneratorExit:
-            raise
-        except BaseException as error:
-            self.raised(context, error)
-            raise
-        self.returned(context)
 
     def _non_blocking(self, behavior: Callable[..., Any]) -> Callable[..., Any]:
         def non_blocking(request: Any, context: Any, send_response: Callable[[Any], None]) -> Any:
@@ -215,13 +213,13 @@ class SyncHandling(Handling):
 
             def send(response: Any) -> None:
                 if response is None:
-                    self.returned(context)
+                    self.returned()
                 send_response(response)
 
             try:
                 return behavior(request, context, send)
             except BaseException as error:
-                self.raised(context, error)
+                self.raised(error)
                 raise
 
         return non_blocking

@@ -173,7 +173,7 @@ def test_hooks_on_asyncio(telemetry: Telemetry, method: str, expected: dict[str,
         assert {name: attributes[name] for name in ("request", "response") if name in attributes} == expected
 
 
-def test_hooks_that_raise(telemetry: Telemetry, lenient_guard: list[tuple[str, Exception]]) -> None:
+def test_hooks_that_raise(telemetry: Telemetry, lenient_guard: dict[str, str]) -> None:
     def raising(_span: Any, _message: Any) -> None:
         raise ValueError("the user's own mistake")
 
@@ -189,7 +189,7 @@ def test_hooks_that_raise(telemetry: Telemetry, lenient_guard: list[tuple[str, E
         asyncio.run(scenario())
         spans = telemetry.stream_spans("client", 4)
     assert {(span.attributes or {})["otelstream.outcome"] for span in spans} == {"ok"}
-    assert [where for where, _ in lenient_guard] == ["hook raising"]
+    assert list(lenient_guard) == ["hook raising"]
 
 
 def test_suppressed_instrumentation(instrumented: Telemetry) -> None:
