@@ -7,18 +7,20 @@ import gc
 import random
 import sys
 import threading
+import tracemalloc
 from collections import Counter
 from typing import Any
 
 import grpc
 import pytest
 from opentelemetry.context import Context
+from opentelemetry.sdk.trace import TracerProvider
 
 import otelstream
 from otelstream.config import Config
 from otelstream.intercept.codec import counting_decoder, counting_encoder
 from otelstream.observers import Calls, Guard
-from otelstream.record import Call, Flow, RpcType, Side
+from otelstream.record import Call, Flow, Outcome, RpcType, Side
 from otelstream.spans import SpanObserver, _Open, span_of
 from otelstream.testing import FakeClock, Telemetry, wait_until
 from tests.services import AioHandlers, SyncHandlers, aio_server, invoke, sync_server
@@ -38,30 +40,38 @@ def size_of(*roots: Any) -> int:
     return total
 
 
-def test_a_stream_of_a_million_messages_stays_below_64_kib(telemetry: Telemetry) -> None:
+def test_a_stream_of_a_million_messages_stays_below_64_kib() -> None:
     clock, guard = FakeClock(), Guard(strict=True)
-    observer = SpanObserver(telemetry.tracer_provider.get_tracer("t"), Config(), lambda: 0, lambda: 0)
+    tracer = TracerProvider(shutdown_on_exit=False).get_tracer("t")  # exports nowhere, so it keeps no ended span
+    observer = SpanObserver(tracer, Config(), lambda: 0, lambda: 0)
     calls = Calls((observer,), clock, guard, Config().message_events)
     call = Call("a.B/C", Side.SERVER, RpcType.BIDI_STREAM, clock(), message_events=Config().message_events)
     call.context = Context()
     calls.open(call)
     receive = counting_decoder(call, None, clock, guard)
     send = counting_encoder(call, None, clock, guard)
-    sizes = []
+    sizes, allocated = [], []
+    tracemalloc.start()
     for index in range(500_000):
         clock.now_ns += 1_000_000 + index
         receive(b"request")
         send(b"response")
-        if index in (1_000, 499_999):
+        if index % 50_000 == 1_000:
+            observer.export_interval(call, clock())
+        if index % 100_000 == 1_200:  # the listed messages of this window are complete
             span: Any = span_of(call)
             provider_wide = {id(span._span_processor), id(span._resource), id(span._limits)}
             own = [value for value in vars(span).values() if id(value) not in provider_wide]
             flows = (getattr(flow, name) for flow in (call.sent, call.received) for name in Flow.__slots__)
             sizes.append(size_of(call.sent, call.received, *flows, *own))
+            gc.collect()
+            allocated.append(tracemalloc.get_traced_memory()[0])
+    tracemalloc.stop()
     assert (call.sent.count, call.received.count) == (500_000, 500_000)
-    early, late = sizes
-    assert late < 64 * 1024
-    assert late < early * 1.1
+    assert call.window_index == 10
+    assert max(sizes) < 64 * 1024
+    assert max(sizes) < sizes[0] * 1.1
+    assert max(allocated) - allocated[0] < 16 * 1024, "something that the record does not reach grows"
 
 
 def ours_alive() -> Counter[str]:
@@ -105,6 +115,7 @@ async def end_at_random(call: Any, way: int) -> None:
 def test_ten_thousand_streams_at_once_ended_at_random(instrumented: Telemetry) -> None:
     """Afterwards nothing is open and nothing is left."""
     chance = random.Random(20_26)
+    ways = [chance.randrange(5) for _ in range(TOTAL)]
     before = ours_alive()
 
     async def opened(channel: Any) -> Any:
@@ -121,7 +132,9 @@ def test_ten_thousand_streams_at_once_ended_at_random(instrumented: Telemetry) -
             while len(calls) < TOTAL:  # more at a time than this, and bare grpcio fails some
                 calls += await asyncio.gather(*(opened(channels[index % 10]) for index in range(500)))
             assert instrumented.value("otelstream.streams.open") == 2 * TOTAL
-            await asyncio.gather(*(end_at_random(call, chance.randrange(5)) for call in calls))
+            alive = ours_alive()
+            assert alive["Call"] == alive["_Open"] == alive["decoder"] == alive["encoder"] == 2 * TOTAL
+            await asyncio.gather(*(end_at_random(call, way) for call, way in zip(calls, ways, strict=True)))
             calls.clear()  # what ends those that are left, where the channel's close does not: an older grpcio
             gc.collect()
             for channel in channels:
@@ -136,6 +149,17 @@ def test_ten_thousand_streams_at_once_ended_at_random(instrumented: Telemetry) -
     assert instrumented.value("otelstream.streams.open") == 0
     assert instrumented.value("otelstream.streams.ended", otelstream__side="client") == TOTAL
     assert instrumented.value("otelstream.streams.ended", otelstream__side="server") == TOTAL
+    clients = {
+        outcome: instrumented.value(
+            "otelstream.streams.ended", otelstream__side="client", otelstream__outcome=outcome.value
+        )
+        for outcome in Outcome
+    }
+    times = Counter(ways)
+    assert clients[Outcome.OK] == times[0] + times[2]
+    assert clients[Outcome.CANCELLED] >= times[1] + times[3]  # cancelling a read cancels the call
+    # What is left to the end is dropped and its channel closed: it counts as whichever is noticed first.
+    assert clients[Outcome.CANCELLED] + clients[Outcome.ABANDONED] == times[1] + times[3] + times[4]
     assert instrumented.value("otelstream.streams.ended", otelstream__outcome="error") == 0
     wait_until(lambda: ours_alive() - before == Counter(), "the records to go")
 
@@ -157,5 +181,7 @@ def test_sync_streams_leave_nothing_alive(instrumented: Telemetry) -> None:
             next(dropped)
             del dropped
     wait_until(lambda: not otelstream.open_streams(), "every stream to end")
-    assert instrumented.value("otelstream.streams.ended", otelstream__side="client") == 250
+    for outcome, count in (("ok", 100), ("error", 50), ("cancelled", 50), ("abandoned", 50)):
+        client = {"otelstream__side": "client", "otelstream__outcome": outcome}
+        assert instrumented.value("otelstream.streams.ended", **client) == count, outcome
     wait_until(lambda: ours_alive() - before == Counter(), "records to go")

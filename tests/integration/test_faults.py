@@ -10,9 +10,11 @@ from typing import Any
 
 import grpc
 import pytest
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import MetricReader
 from opentelemetry.sdk.trace import SpanProcessor
 
-from otelstream import GrpcStreamInstrumentor, observers
+from otelstream import GrpcStreamInstrumentor, observers, open_streams
 from otelstream.intercept import abandoned, aio_handling, client, ending, handling, server, watcher
 from otelstream.metrics import MetricsObserver
 from otelstream.observers import Calls, Guard
@@ -167,26 +169,47 @@ def test_a_fault_per_message_is_logged_once(
         def room(self, _value: int) -> None:
             """Accepted and lost."""
 
+    bare = without_us(scenario)
     monkeypatch.setattr("otelstream.record.Flow", BrokenFlow)
-    assert scenario()[0] == b"abab"
+    assert scenario() == bare
     assert sorted(logged) == ["codec.received", "codec.sent"]
 
 
-def test_an_exporter_that_fails_changes_nothing(telemetry: Telemetry, lenient_guard: dict[str, str]) -> None:
+@pytest.mark.parametrize("scenario", [sync_scenario, aio_scenario])
+def test_exporters_that_fail_change_nothing(
+    telemetry: Telemetry, lenient_guard: dict[str, str], scenario: Callable[[], list[Any]]
+) -> None:
+    ended = []
+
     class FailingProcessor(SpanProcessor):
-        def on_start(self, span: Any, parent_context: Any = None) -> None:
-            raise RuntimeError("injected")
-
         def on_end(self, span: Any) -> None:
+            ended.append(span.name)
             raise RuntimeError("injected")
 
-    bare = without_us(sync_scenario)
+    class FailingReader(MetricReader):
+        """Collects in the middle of a call, as a periodic reader would, and fails to export."""
+
+        def _receive_metrics(self, metrics_data: Any, timeout_millis: float = 0, **_kwargs: Any) -> None:
+            raise RuntimeError("injected")
+
+        def shutdown(self, timeout_millis: float = 0, **_kwargs: Any) -> None:
+            """Nothing to close."""
+
+    bare = without_us(scenario)
+    reader = FailingReader()
     telemetry.tracer_provider.add_span_processor(FailingProcessor())
     instrumentor = GrpcStreamInstrumentor()
-    instrumentor.instrument(tracer_provider=telemetry.tracer_provider, meter_provider=telemetry.meter_provider)
-    assert sync_scenario() == bare
+    instrumentor.instrument(
+        tracer_provider=telemetry.tracer_provider, meter_provider=MeterProvider([reader], shutdown_on_exit=False)
+    )
+    assert scenario() == bare
+    with pytest.raises(RuntimeError, match="injected"):
+        reader.collect()
+    assert scenario() == bare
+    wait_until(lambda: not open_streams(), "all calls to end")
     instrumentor.uninstrument()
-    assert set(lenient_guard) >= {"SpanObserver.opened"}
+    assert len(ended) >= 4 * len(bare)  # two sides, two rounds
+    assert list(lenient_guard) == ["SpanObserver.ended"]
 
 
 def test_the_guard_is_strict_under_test() -> None:
@@ -194,7 +217,7 @@ def test_the_guard_is_strict_under_test() -> None:
         Guard(strict=True).fault("somewhere", ValueError("ours"))
 
 
-def test_observers_are_independent(lenient_guard: dict[str, str]) -> None:
+def test_observers_are_independent() -> None:
     seen: list[str] = []
 
     class Failing:
