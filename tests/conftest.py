@@ -18,6 +18,7 @@ from opentelemetry import context as otel_context
 from otelstream import GrpcStreamInstrumentor
 from otelstream.runtime import GUARD, _shared
 from otelstream.testing import Telemetry, wait_until
+from tests.instrumented import instrumented_with
 
 PATCHED = [
     (owner, name)
@@ -94,7 +95,5 @@ def telemetry() -> Telemetry:
 @pytest.fixture
 def instrumented(telemetry: Telemetry) -> Iterator[Telemetry]:
     """gRPC is instrumented; what it reports is in the telemetry this gives."""
-    instrumentor = GrpcStreamInstrumentor()
-    instrumentor.instrument(tracer_provider=telemetry.tracer_provider, meter_provider=telemetry.meter_provider)
-    yield telemetry
-    instrumentor.uninstrument()
+    with instrumented_with(telemetry):
+        yield telemetry

@@ -7,7 +7,7 @@ import gc
 import weakref
 from collections.abc import Iterator
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import grpc
@@ -16,18 +16,15 @@ import pytest
 import otelstream
 from otelstream.intercept.client import TracedChannel
 from otelstream.testing import Telemetry
-from tests.conftest import PATCHED
+from tests.conftest import replaced
+from tests.instrumented import instrumented_with
 from tests.services import aio_server, invoke, sync_server
 
 
 @contextmanager
 def maybe_instrumented(telemetry: Telemetry, also: bool) -> Iterator[dict[str, Any]]:
-    providers = {"tracer_provider": telemetry.tracer_provider, "meter_provider": telemetry.meter_provider}
-    if also:
-        otelstream.GrpcStreamInstrumentor().instrument(**providers)
-    yield providers
-    if also:
-        otelstream.GrpcStreamInstrumentor().uninstrument()
+    with instrumented_with(telemetry) if also else nullcontext():
+        yield {"tracer_provider": telemetry.tracer_provider, "meter_provider": telemetry.meter_provider}
 
 
 @pytest.mark.parametrize("also_instrumented", [False, True])
@@ -212,10 +209,9 @@ def test_what_an_interceptor_answers_instead_of_a_call(telemetry: Telemetry) -> 
 
 
 def test_nothing_is_patched(telemetry: Telemetry) -> None:
-    before = [owner.__dict__[name] for owner, name in PATCHED]
     with (
         sync_server(interceptors=[otelstream.server_interceptor()]) as port,
         otelstream.traced_channel(grpc.insecure_channel(f"127.0.0.1:{port}")) as channel,
     ):
         assert invoke(channel, "Unary")(b"a") == b"aa"
-        assert [owner.__dict__[name] for owner, name in PATCHED] == before
+        assert replaced() == []
