@@ -20,6 +20,9 @@ from tests.services import NAME, AioHandlers, SyncHandlers, invoke
 
 Wait = Callable[[], Awaitable[object]]
 
+FORKS_WELL = tuple(map(int, grpc.__version__.split(".")[:2])) >= (1, 80)
+"""An older gRPC may hang in a forked child, with or without us, once its parent has used it: to export, for one."""
+
 kept: list[Any] = []
 """What is open when the process ends."""
 

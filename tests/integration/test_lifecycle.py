@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
+from typing import Any
 
 import grpc
 import pytest
@@ -12,6 +14,7 @@ import pytest
 from otelstream import GrpcStreamInstrumentor, open_streams
 from otelstream.testing import Telemetry
 from tests.conftest import ORIGINALS, PATCHED
+from tests.run_app import FORKS_WELL
 from tests.services import SyncHandlers, invoke, sync_server
 
 
@@ -68,52 +71,101 @@ def test_names_bound_before_are_covered(telemetry: Telemetry) -> None:
     instrumentor.uninstrument()
 
 
+def signal_handlers() -> dict[int, Any]:
+    return {number: signal.getsignal(number) for number in signal.valid_signals()}
+
+
+def test_no_signal_handler_is_installed(telemetry: Telemetry) -> None:
+    before = signal_handlers()
+    instrumentor = GrpcStreamInstrumentor()
+    instrumentor.instrument(tracer_provider=telemetry.tracer_provider, meter_provider=telemetry.meter_provider)
+    assert signal_handlers() == before
+    with sync_server() as port, grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        assert invoke(channel, "Unary")(b"a") == b"aa"  # the first call prepares for the end of the process
+    assert signal_handlers() == before
+    instrumentor.uninstrument()
+    assert signal_handlers() == before
+
+
 FORKING = """
-import json, os, sys, grpc
+import json, os, sys, time, grpc
 import otelstream
+from otelstream.record import Call, RpcType, Side
 from otelstream.testing import Telemetry
-from tests.services import SyncHandlers, invoke, sync_server
+from tests.run_app import _requests
+from tests.services import invoke
 
 telemetry = Telemetry()
 otelstream.GrpcStreamInstrumentor().instrument(
     tracer_provider=telemetry.tracer_provider, meter_provider=telemetry.meter_provider
 )
+port, how = sys.argv[1:]
+(runtime,) = otelstream.runtime._shared.values()
 
-def report(who):
-    (runtime,) = otelstream.runtime._shared.values()
+def is_interval(span):
+    return span.name.endswith(" open")
+
+def report(since=0):
+    spans = telemetry.spans.all()[since:]
     return {
         "open": len(otelstream.open_streams()),
         "metric": telemetry.value("otelstream.streams.open"),
         "ticker": runtime.ticker.running,
-        "spans": [span.attributes["otelstream.outcome"] for span in telemetry.spans.all()],
+        "ended": [span.attributes["otelstream.outcome"] for span in spans if not is_interval(span)],
+        "intervals": sorted({span.name for span in spans if is_interval(span)}),
     }
 
+def open_stream():
+    if how == "by hand":
+        runtime.calls.open(Call("test.Streams/HoldChat", Side.CLIENT, RpcType.BIDI_STREAM, time.time_ns()))
+        return
+    channel = grpc.insecure_channel(f"127.0.0.1:{port}")
+    call = invoke(channel, "HoldChat")(_requests())
+    next(call)
+    return channel, call
+
 # The server is in a process of its own, so that the forking one only has grpc's client side.
-port = int(sys.argv[1])
 channel = grpc.insecure_channel(f"127.0.0.1:{port}")
 call = invoke(channel, "Hold")(b"x")
 next(call)
 reading, writing = os.pipe()
-pid = os.fork()
+with telemetry.spans._arrived:  # or the ticker might hold it at the fork, and the child would wait for it for ever
+    inherited = len(telemetry.spans.all())
+    pid = os.fork()
 if pid == 0:
-    otelstream.runtime.end_open_calls()
-    os.write(writing, json.dumps(report("child")).encode())
-    os._exit(0)
+    try:
+        otelstream.runtime.end_open_calls()
+        seen = report(inherited)
+        kept = open_stream()
+        # The parent's stream is older: it would be among them by then.
+        telemetry.spans.wait_for(lambda span: span.name == "test.Streams/HoldChat open")
+        os.write(writing, json.dumps([seen, report(inherited)]).encode())
+    finally:
+        os._exit(0)
+os.close(writing)
 os.waitpid(pid, 0)
-child = json.loads(os.read(reading, 65536))
-parent = report("parent")
+child = json.loads(os.read(reading, 65536) or "null")
+telemetry.spans.wait_for(lambda span: span.name == "test.Streams/Hold open")
+parent = report()
 call.cancel()
 telemetry.span("client")
-print(json.dumps({"child": child, "parent": parent, "end": report("end")}), flush=True)
+print(json.dumps({"child": child, "parent": parent, "end": report()}), flush=True)
 os._exit(0)
 """
 
 
-def test_a_forked_child_reports_its_own_streams_only() -> None:
+@pytest.mark.parametrize(
+    "how",
+    [
+        pytest.param("with grpc", marks=pytest.mark.skipif(not FORKS_WELL, reason="this grpcio may hang in the child")),
+        "by hand",
+    ],
+)
+def test_a_forked_child_reports_its_own_streams_only(how: str) -> None:
     with sync_server() as port:
-        environment = {"GRPC_ENABLE_FORK_SUPPORT": "1", "PATH": ""}
+        environment = {"GRPC_ENABLE_FORK_SUPPORT": "1", "PATH": "", "OTEL_PYTHON_OTELSTREAM_INTERVAL": "0.1"}
         result = subprocess.run(
-            [sys.executable, "-c", FORKING, str(port)],
+            [sys.executable, "-c", FORKING, str(port), how],
             capture_output=True,
             text=True,
             timeout=50,
@@ -121,9 +173,14 @@ def test_a_forked_child_reports_its_own_streams_only() -> None:
             env=environment,
         )
     seen = json.loads(result.stdout.splitlines()[-1])
-    assert seen["child"] == {"open": 0, "metric": 0, "ticker": True, "spans": []}
-    assert seen["parent"] == {"open": 1, "metric": 1, "ticker": True, "spans": []}
-    assert seen["end"]["spans"] == ["cancelled"]
+    assert seen["child"] is not None, result.stderr
+    at_fork, later = seen["child"]
+    assert at_fork == {"open": 0, "metric": 0, "ticker": True, "ended": [], "intervals": []}
+    assert later == {"open": 1, "metric": 1, "ticker": True, "ended": [], "intervals": ["test.Streams/HoldChat open"]}
+    parents = ["test.Streams/Hold open"]
+    assert seen["parent"] == {"open": 1, "metric": 1, "ticker": True, "ended": [], "intervals": parents}
+    assert seen["end"]["ended"] == ["cancelled"]
+    assert seen["end"]["intervals"] == parents
 
 
 def test_a_bad_setting_does_not_stop_the_service(

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from collections import Counter
 from typing import Any
 
 import grpc
 import pytest
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
+from opentelemetry.trace import SpanKind
 
 import otelstream
 from otelstream import GrpcStreamInstrumentor
@@ -21,13 +24,29 @@ def short_intervals(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OTEL_PYTHON_OTELSTREAM_INTERVAL", "0.1")
 
 
-def is_interval(span: ReadableSpan) -> bool:
-    return span.name == "test.Streams/Hold open"
+def two_of_both_sides(telemetry: Telemetry) -> list[ReadableSpan]:
+    """The intervals so far, once both streams have had their second: a stream has one of each index."""
+
+    def is_second(span: ReadableSpan) -> bool:
+        return span.name == "test.Streams/Hold open" and (span.attributes or {})["otelstream.interval.index"] == 2
+
+    telemetry.spans.wait_for(is_second, 2)
+    return [span for span in telemetry.spans.all() if span.name == "test.Streams/Hold open"]
 
 
-def check(intervals: list[ReadableSpan], streams: list[ReadableSpan]) -> None:
-    """Intervals are children of the stream spans that arrived after them, with the process's real memory."""
+def check(intervals: list[ReadableSpan], streams: list[ReadableSpan], both_open_ns: int) -> None:
+    """Intervals are children of the stream spans that arrived after them, with the process's real memory.
+
+    Those that ended after ``both_open_ns`` count both streams.
+    """
     by_id = {span.context.span_id: span for span in streams}
+    seen = Counter(
+        (by_id[span.parent.span_id].kind, (span.attributes or {})["otelstream.interval.index"])
+        for span in intervals
+        if span.parent is not None
+    )
+    assert seen.keys() >= {(kind, index) for kind in (SpanKind.CLIENT, SpanKind.SERVER) for index in (1, 2)}
+    assert set(seen.values()) == {1}
     for interval in intervals:
         attributes = interval.attributes or {}
         assert interval.parent is not None
@@ -36,7 +55,8 @@ def check(intervals: list[ReadableSpan], streams: list[ReadableSpan]) -> None:
         assert (interval.end_time or 0) <= (parent.end_time or 0)
         assert attributes["otelstream.stream.state"] == "open"
         assert int(attributes["process.memory.usage"]) > 1 << 20  # type: ignore[arg-type]
-        assert attributes["otelstream.streams.open"] == 2
+        if (interval.end_time or 0) > both_open_ns:
+            assert attributes["otelstream.streams.open"] == 2
 
 
 def test_sync(instrumented: Telemetry) -> None:
@@ -44,7 +64,8 @@ def test_sync(instrumented: Telemetry) -> None:
     with sync_server(handlers) as port, grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
         call = invoke(channel, "Hold")(b"x")
         next(call)
-        intervals = instrumented.spans.wait_for(is_interval, 4)
+        both_open_ns = time.time_ns()
+        intervals = two_of_both_sides(instrumented)
         sides = sorted((stream.side, stream.method, stream.rpc_type) for stream in otelstream.open_streams())
         assert sides == [(side, "test.Streams/Hold", "server_stream") for side in ("client", "server")]
         assert instrumented.value("otelstream.streams.open") == 2
@@ -52,7 +73,7 @@ def test_sync(instrumented: Telemetry) -> None:
         handlers.release.set()
         assert list(call) == []
         streams = [instrumented.span("client"), instrumented.span("server")]
-    check(intervals, streams)
+    check(intervals, streams, both_open_ns)
     assert instrumented.value("otelstream.streams.open") == 0
     assert instrumented.value("otelstream.streams.ended", otelstream__outcome="ok") == 2
 
@@ -63,12 +84,13 @@ def test_aio(instrumented: Telemetry) -> None:
         async with aio_server(handlers) as (_, port), grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
             call = invoke(channel, "Hold")(b"x")
             await call.read()
-            intervals = await asyncio.to_thread(instrumented.spans.wait_for, is_interval, 4)
+            both_open_ns = time.time_ns()
+            intervals = await asyncio.to_thread(two_of_both_sides, instrumented)
             assert len(otelstream.open_streams()) == 2
             handlers.release.set()
             assert await call.read() is grpc.aio.EOF
             streams = [await asyncio.to_thread(instrumented.span, side) for side in ("client", "server")]
-            check(intervals, streams)
+            check(intervals, streams, both_open_ns)
 
     asyncio.run(main())
 
