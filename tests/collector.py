@@ -26,6 +26,8 @@ class Span:
     """``server`` or ``client`` for a stream span, None for others."""
     span_id: str
     parent_id: str
+    start_ns: int
+    end_ns: int
     attributes: dict[str, Any]
     resource: dict[str, Any]
 
@@ -113,6 +115,8 @@ class _Traces(trace_service_pb2_grpc.TraceServiceServicer):
                 side={2: "server", 3: "client"}.get(span.kind),
                 span_id=span.span_id.hex(),
                 parent_id=span.parent_span_id.hex(),
+                start_ns=span.start_time_unix_nano,
+                end_ns=span.end_time_unix_nano,
                 attributes=_as_dict(span.attributes),
                 resource=_as_dict(resource.resource.attributes),
             )

@@ -1,12 +1,14 @@
-"""An application with one open stream, as users write them: nothing of otelstream in it. Started by ``test_run.py``.
+"""An application with one open stream, as users write them. Started by ``programs.py``.
 
 Usage: ``python -m tests.run_app MODE WAIT PORT``. A client calls PORT and prints ``open``, a server prints its own
 port. Then it waits as WAIT says: ``input`` for a line on stdin, after which it ends normally, or ``block`` for ever.
+Where RUN_APP_INSTRUMENTS is set, it instruments itself.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 import threading
 from collections.abc import Awaitable, Callable, Iterator
@@ -113,7 +115,24 @@ async def for_ever() -> None:
     await asyncio.Event().wait()
 
 
+def instrument() -> None:
+    """As users do it in their own code, with an SDK of their own making: there is no other help at the end."""
+    from opentelemetry import trace
+    from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+    from otelstream import GrpcStreamInstrumentor
+
+    provider = TracerProvider()
+    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(insecure=True)))
+    trace.set_tracer_provider(provider)
+    GrpcStreamInstrumentor().instrument()
+
+
 def main(mode: str, wait: str, port: str) -> None:
+    if os.environ.get("RUN_APP_INSTRUMENTS"):
+        instrument()
     block = wait == "block"
     if mode in ("client_sync", "server_sync"):
         {"client_sync": client_sync, "server_sync": server_sync}[mode](port, block)

@@ -25,7 +25,7 @@ LEAKS = {
 }
 """Every leak there is to choose from, and what the summary says of it."""
 RUNS = [(leak, mode) for leak in LEAKS for mode in ("--sync", "--aio")]
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]  # a dozen demos at once, on a busy machine
+pytestmark = pytest.mark.slow
 MARK = "OTELSTREAM_TEST_DEMO"
 """Variable by which the processes of a demo are found."""
 UNREACHABLE = "http://127.0.0.1:9"  # the port of `discard`, which nobody runs

@@ -37,6 +37,8 @@ UNARY_CALLS = {
 """How many of each both programs make."""
 # A watch is created, cancelled and created again, which etcd confirms each time.
 SENT_WHILE_OPEN, RECEIVED_WHILE_OPEN, RECEIVED_LATER = 3, 3 + 3, 2
+KEPT_ALIVE = 2
+"""Requests, and replies, of the keep-alive that stays open. The clients' own, three, are over in a moment."""
 
 
 @dataclass(frozen=True)
@@ -46,10 +48,8 @@ class Run:
     bare: list[str]
     """The lines it printed."""
     instrumented: list[str]
-    interval: Span
-    """An interval span of its watch, with all that happened so far in it."""
-    while_open: list[Span]
-    """What had arrived by then."""
+    seen_open: dict[str, tuple[Span, list[Span]]]
+    """By method, an interval span with all that had happened in the open stream, and what had arrived by then."""
     after: list[Span]
     """What had arrived when it had ended."""
 
@@ -142,15 +142,30 @@ def started(client: str, port: int, collector: Collector | None) -> Iterator[sub
             process.kill()
 
 
-def until_it_watches(process: subprocess.Popen[str]) -> list[str]:
-    """The lines it prints before it waits for one on stdin."""
+def until_it_says(word: str, process: subprocess.Popen[str]) -> list[str]:
+    """The lines it prints up to that with ``word``, whereupon it waits for one on stdin."""
     assert process.stdout is not None
     lines = []
     for line in process.stdout:
         lines.append(line)
-        if "watching" in line:
+        if word in line:
             return lines
     raise AssertionError(f"it ended after {lines}: {process.communicate()[1]}")
+
+
+def go_on(process: subprocess.Popen[str]) -> None:
+    """Lets it go on to its next pause."""
+    assert process.stdin is not None
+    process.stdin.write("go on\n")
+    process.stdin.flush()
+
+
+def see_open(collector: Collector, method: str, received: int) -> tuple[Span, list[Span]]:
+    """An interval span of ``method`` that has ``received`` messages, and all that has arrived by then."""
+    interval = collector.wait_for_span(
+        lambda span: span.name == f"{method} open" and span.attributes["grpc.received.message_count"] >= received
+    )
+    return interval, list(collector.spans)
 
 
 def to_the_end(process: subprocess.Popen[str]) -> list[str]:
@@ -166,40 +181,49 @@ def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
     client = request.param
     with running_etcd(tmp_path_factory.mktemp(client)) as port, collecting() as collector:
         with started(client, port, None) as process:
-            bare = until_it_watches(process) + to_the_end(process)
+            bare = until_it_says("snapshot_begun", process)
+            go_on(process)
+            bare += until_it_says("watching", process) + to_the_end(process)
         with started(client, port, collector) as process:
-            instrumented = until_it_watches(process)
-            interval = collector.wait_for_span(
-                lambda span: (
-                    span.name == f"{WATCH} open"
-                    and span.attributes["grpc.received.message_count"] >= RECEIVED_WHILE_OPEN
-                )
-            )
-            while_open = list(collector.spans)
+            instrumented = until_it_says("snapshot_begun", process)
+            seen_open = {SNAPSHOT: see_open(collector, SNAPSHOT, 1)}
+            go_on(process)
+            instrumented += until_it_says("watching", process)
+            seen_open[WATCH] = see_open(collector, WATCH, RECEIVED_WHILE_OPEN)
+            seen_open[KEEP_ALIVE] = see_open(collector, KEEP_ALIVE, KEPT_ALIVE)
             instrumented += to_the_end(process)
-        yield Run(bare, instrumented, interval, while_open, list(collector.spans))
+        yield Run(bare, instrumented, seen_open, list(collector.spans))
 
 
 def test_the_results_are_those_without_us(run: Run) -> None:
-    assert len(run.bare) == 15
+    assert len(run.bare) == 18
     assert {'{"keep_alive": [60, 60, 60]}\n', '{"snapshot_is_whole": true}\n', '{"closed": true}\n'} <= set(run.bare)
     assert run.instrumented == run.bare
 
 
-def test_the_watch_is_seen_while_it_is_open(run: Run) -> None:
-    attributes = run.interval.attributes
+@pytest.mark.parametrize(
+    ("method", "rpc_type", "sent", "received"),
+    [
+        (WATCH, "bidi_stream", SENT_WHILE_OPEN, RECEIVED_WHILE_OPEN),
+        (KEEP_ALIVE, "bidi_stream", KEPT_ALIVE, KEPT_ALIVE),
+        (SNAPSHOT, "server_stream", 1, 1),
+    ],
+)
+def test_a_stream_is_seen_while_it_is_open(run: Run, method: str, rpc_type: str, sent: int, received: int) -> None:
+    interval, arrived_by_then = run.seen_open[method]
+    attributes = interval.attributes
     assert attributes["otelstream.stream.state"] == "open"
-    assert attributes["otelstream.rpc.type"] == "bidi_stream"
-    assert attributes["grpc.sent.message_count"] == SENT_WHILE_OPEN
-    assert attributes["grpc.received.message_count"] == RECEIVED_WHILE_OPEN
+    assert attributes["otelstream.rpc.type"] == rpc_type
+    assert attributes["grpc.sent.message_count"] == sent
+    assert attributes["grpc.received.message_count"] == received
     assert attributes["otelstream.stream.age"] >= 0.3
-    assert not [span for span in run.while_open if span.name == WATCH]
-    ended = run.calls(WATCH)[0]
-    assert {span.parent_id for span in run.after if span.name == f"{WATCH} open"} == {ended.span_id}
+    (stream,) = (span for span in run.calls(method) if span.span_id == interval.parent_id)
+    assert {span.parent_id for span in run.after if span.name == f"{method} open"} == {stream.span_id}
+    assert stream not in arrived_by_then
 
 
 def test_every_call_is_one_span(run: Run, request: pytest.FixtureRequest) -> None:
-    made = {WATCH: 1, KEEP_ALIVE: 3, SNAPSHOT: 1, **UNARY_CALLS}
+    made = {WATCH: 1, KEEP_ALIVE: 4, SNAPSHOT: 1, **UNARY_CALLS}
     if request.node.callspec.params["run"] == "etcd3":
         made[WATCH] += 1  # when its channel is closed it tries once more, in vain
     calls = [span for span in run.after if span.side is not None]
@@ -224,6 +248,7 @@ def test_streams(run: Run, request: pytest.FixtureRequest) -> None:
     assert received >= 2  # parts of the database, then its checksum
     assert snapshot.attributes["otelstream.received.bytes"] > 16 << 10
     kept_alive = [ended(span) for span in run.calls(KEEP_ALIVE)]
+    kept_alive.remove(("ok", "OK", KEPT_ALIVE, KEPT_ALIVE))
     if request.node.callspec.params["run"] == "etcd3":
         assert kept_alive == [("ok", "OK", 1, 1)] * 3
         (in_vain,) = others

@@ -1,7 +1,8 @@
 """A program on ``etcd3`` (sync, threads), as its users write them: nothing of otelstream in it.
 
 Usage: ``python with_etcd3.py PORT``. Prints one JSON line per result, the same in every run against an etcd that holds
-nothing; then keeps its watch open until there is a line on stdin. Makes the same calls as ``with_aetcd.py``.
+nothing. Waits for a line on stdin twice: in the middle of its snapshot, then with its watch and its keep-alive open.
+Makes the same calls as ``with_aetcd.py``.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import queue
 import sys
 import threading
 from typing import Any
@@ -25,10 +27,13 @@ def main() -> None:
     with etcd3.client(host="127.0.0.1", port=int(sys.argv[1])) as client:
         keys(client)
         events = watch(client)
-        lease(client)
+        granted, keeper = lease(client)
         snapshot(client)
         say(watching=True)
         sys.stdin.readline()
+        keeper.close()
+        granted.revoke()
+        say(get=client.get("leased")[0])
         client.put("watch/last", "3")
         say(event=said(next(events)))
         client.delete("watch/last")
@@ -63,17 +68,46 @@ def said(event: Any) -> list[str]:
     return [type(event).__name__, event.key.decode(), event.value.decode()]
 
 
-def lease(client: Any) -> None:
+def lease(client: Any) -> tuple[Any, Keeper]:
     granted = client.lease(60)
     client.put("leased", "value", granted)
     say(lease=granted.ttl, keys=[key.decode() for key in granted.keys])
     say(keep_alive=[reply.TTL for _ in range(3) for reply in granted.refresh()])
-    granted.revoke()
-    say(get=client.get("leased")[0])
+    keeper = Keeper(client, granted)
+    say(kept_alive=[keeper.once() for _ in range(2)])
+    return granted, keeper
+
+
+class Keeper:
+    """Keeps a lease alive over one stream, because the client's own method makes a new one each time."""
+
+    def __init__(self, client: Any, granted: Any) -> None:
+        self._request = etcd3.etcdrpc.LeaseKeepAliveRequest(ID=granted.id)
+        self._requests: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._replies = client.leasestub.LeaseKeepAlive(iter(self._requests.get, None))
+
+    def once(self) -> int:
+        self._requests.put(self._request)
+        ttl: int = next(self._replies).TTL
+        return ttl
+
+    def close(self) -> None:
+        self._requests.put(None)
+        say(replies_left=len(list(self._replies)))
+
+
+class SlowFile(io.BytesIO):
+    """Takes until there is a line on stdin for the first part."""
+
+    def write(self, part: Any) -> int:
+        if not self.tell():
+            say(snapshot_begun=True)
+            sys.stdin.readline()
+        return super().write(part)
 
 
 def snapshot(client: Any) -> None:
-    file = io.BytesIO()
+    file = SlowFile()
     client.snapshot(file)
     database, checksum = file.getvalue()[:-32], file.getvalue()[-32:]
     say(snapshot_is_whole=hashlib.sha256(database).digest() == checksum)
