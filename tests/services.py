@@ -1,6 +1,7 @@
 """The service of the integration tests, sync and asyncio: every way a handler can behave, by method name.
 
-Messages are raw bytes. ``Hold`` methods stream until they are cut short, waiting on events rather than sleeping.
+Messages are raw bytes. ``Hold`` methods stream until they are cut short, waiting on events rather than sleeping. With
+requests, they end when those do; ``Wait`` methods take one and then wait for nothing that the client does.
 """
 
 from __future__ import annotations
@@ -27,6 +28,11 @@ KINDS = {
     "Hold": "unary_stream",
     "HoldUnary": "unary_unary",
     "HoldChat": "stream_stream",
+    "HoldChatReadWrite": "stream_stream",
+    "HoldUpload": "stream_unary",
+    "HoldUploadReadWrite": "stream_unary",
+    "WaitChat": "stream_stream",
+    "WaitUpload": "stream_unary",
     "Raise": "unary_unary",
     "RaiseInStream": "unary_stream",
     "Abort": "unary_unary",
@@ -84,6 +90,24 @@ class SyncHandlers:
         for request in requests:
             yield request
             self.holding.set()
+
+    def HoldUpload(self, requests: Iterator[bytes], _context: Any) -> bytes:
+        for _ in requests:
+            self.holding.set()
+        return b""
+
+    def WaitChat(self, requests: Iterator[bytes], context: Any) -> Iterator[bytes]:
+        context.add_callback(self.release.set)
+        yield next(requests)
+        self.holding.set()
+        self.release.wait(20)
+
+    def WaitUpload(self, requests: Iterator[bytes], context: Any) -> bytes:
+        context.add_callback(self.release.set)
+        request = next(requests)
+        self.holding.set()
+        self.release.wait(20)
+        return request
 
     def Raise(self, request: bytes, _context: Any) -> bytes:
         raise ValueError(request)
@@ -163,6 +187,33 @@ class AioHandlers:
         async for request in requests:
             yield request
             self.holding.set()
+
+    async def HoldChatReadWrite(self, _requests: Any, context: Any) -> None:
+        while (request := await context.read()) is not grpc.aio.EOF:
+            await context.write(request)
+            self.holding.set()
+
+    async def HoldUpload(self, requests: AsyncIterator[bytes], _context: Any) -> bytes:
+        async for _ in requests:
+            self.holding.set()
+        return b""
+
+    async def HoldUploadReadWrite(self, _requests: Any, context: Any) -> bytes:
+        while await context.read() is not grpc.aio.EOF:
+            self.holding.set()
+        return b""
+
+    async def WaitChat(self, requests: AsyncIterator[bytes], _context: Any) -> AsyncIterator[bytes]:
+        async for request in requests:
+            yield request
+            self.holding.set()
+            await self.release.wait()
+
+    async def WaitUpload(self, requests: AsyncIterator[bytes], _context: Any) -> bytes:
+        async for _ in requests:
+            self.holding.set()
+            await self.release.wait()
+        return b""
 
     async def Raise(self, request: bytes, _context: Any) -> bytes:
         raise ValueError(request)
