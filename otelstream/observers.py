@@ -7,6 +7,7 @@ is caught by the ``Guard`` here, so that the user's RPC never sees it.
 from __future__ import annotations
 
 import logging
+import traceback
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeVar
 
@@ -32,18 +33,19 @@ class Guard:
     def __init__(self, *, strict: bool = False) -> None:
         self.strict = strict
         self.faults: dict[str, str] = {}
-        """The first fault of each place, in words: the exception itself would keep the user's call alive."""
+        """The class of each place's first fault. The exception itself would keep the user's call alive."""
 
     def fault(self, where: str, error: Exception) -> None:
-        """Report that our code at ``where`` failed. Raises ``error`` only when ``strict``."""
+        """Report that our code at ``where`` failed. Raises ``error`` only when ``strict``.
+
+        Where it failed is logged, its text is not: a user's hook or propagator may quote a payload there.
+        """
         if where not in self.faults:
-            self.faults[where] = repr(error)
+            self.faults[where] = type(error).__qualname__
             _log.warning(
-                "otelstream: %s failed with %r; calls go on unharmed, what it records is incomplete. "
-                "Logged once per place.",
-                where,
-                error,
-                exc_info=error,
+                "otelstream: %s failed with %s; calls go on unharmed, what it records is incomplete. "
+                "Logged once per place, without the exception's text.\n%s",
+                *(where, self.faults[where], "".join(traceback.format_tb(error.__traceback__))),
             )
         if self.strict:
             raise error

@@ -7,11 +7,9 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
+from importlib import import_module
 from typing import Any
 
-import grpc
-import grpc._channel
-import grpc._server
 import pytest
 from opentelemetry import context as otel_context
 
@@ -20,37 +18,24 @@ from otelstream.runtime import GUARD, _shared
 from otelstream.testing import Telemetry, wait_until
 from tests.instrumented import instrumented_with
 
-PATCHED = [
-    (owner, name)
-    for owner in (grpc._channel.Channel, grpc.aio._channel.Channel)
-    for name in ("unary_unary", "unary_stream", "stream_unary", "stream_stream")
-] + [
-    (grpc._server._Server, "__init__"),
-    (grpc._channel.Channel, "__init__"),
-    (grpc.aio._server.Server, "__init__"),
-    (grpc.aio._channel.Channel, "__init__"),
-]
-"""What instrumenting replaces."""
 
-
-def anything_of(*packages: str) -> dict[str, Any]:
-    """What every name in these packages' modules and in their classes stands for."""
-    owners: dict[str, Any] = {
-        name: module for name, module in sys.modules.items() if module and name.split(".")[0] in packages
-    }
+def names_of_grpc() -> dict[str, Any]:
+    """What every name in grpcio's modules and in their classes stands for."""
+    owners: dict[str, Any] = {name: module for name, module in sys.modules.items() if name.split(".")[0] == "grpc"}
     for name, module in list(owners.items()):
         owners |= {f"{name}.{key}": value for key, value in vars(module).items() if isinstance(value, type)}
     return {f"{owner}.{key}": value for owner, item in owners.items() for key, value in list(vars(item).items())}
 
 
-ORIGINALS = [owner.__dict__[name] for owner, name in PATCHED]
-UNTOUCHED = anything_of("grpc")
+for name in ("grpc._channel", "grpc._server", "grpc.aio"):  # grpc imports the first two when they are needed
+    import_module(name)
+UNTOUCHED = names_of_grpc()
 SIGNALS = {number: signal.getsignal(number) for number in signal.valid_signals() - {signal.SIGALRM}}  # pytest-timeout's
 
 
 def replaced() -> list[str]:
     """The names in grpcio that stand for something else than they did."""
-    now = anything_of("grpc")
+    now = names_of_grpc()
     return [name for name, value in UNTOUCHED.items() if callable(value) and now.get(name) is not value]
 
 

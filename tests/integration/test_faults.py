@@ -14,7 +14,7 @@ from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import MetricReader
 from opentelemetry.sdk.trace import SpanProcessor
 
-from otelstream import GrpcStreamInstrumentor, observers, open_streams
+from otelstream import GrpcStreamInstrumentor, open_streams
 from otelstream.intercept import abandoned, aio_handling, client, ending, handling, server, watcher
 from otelstream.metrics import MetricsObserver
 from otelstream.observers import Calls, Guard
@@ -76,11 +76,13 @@ def broken(*_args: Any, **_kwargs: Any) -> Any:
 
 
 @pytest.fixture
-def logged(lenient_guard: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Where faults were logged from. If they were logged, pytest would keep their frames, and those the calls."""
-    places: list[str] = []
-    monkeypatch.setattr(observers._log, "warning", lambda _text, where, *_args, **_kwargs: places.append(where))
-    return places
+def logged(lenient_guard: dict[str, str], caplog: pytest.LogCaptureFixture) -> Callable[[], list[Any]]:
+    """Answers where the faults were logged from."""
+    return lambda: [
+        record.args[0]
+        for record in caplog.records
+        if record.name == "otelstream.observers" and isinstance(record.args, tuple)
+    ]
 
 
 def sync_scenario() -> list[Any]:
@@ -127,7 +129,7 @@ def without_us(scenario: Callable[[], list[Any]]) -> list[Any]:
 
 @pytest.mark.parametrize(("owner", "name"), HOOKS, ids=lambda value: getattr(value, "__name__", value))
 def test_a_fault_changes_nothing_for_the_user(
-    monkeypatch: pytest.MonkeyPatch, telemetry: Telemetry, logged: list[str], owner: Any, name: str
+    monkeypatch: pytest.MonkeyPatch, telemetry: Telemetry, logged: Callable[[], list[Any]], owner: Any, name: str
 ) -> None:
     bare = [without_us(scenario) for scenario in (sync_scenario, aio_scenario)]
     monkeypatch.setenv("OTEL_PYTHON_OTELSTREAM_INTERVAL", "0.1")
@@ -144,8 +146,8 @@ def test_a_fault_changes_nothing_for_the_user(
             telemetry.points("otelstream.streams.open")
             call.cancel()
             del call
-    assert logged, "the injected fault happened"
-    assert len(logged) == len(set(logged)), "each place is logged once"
+    assert logged(), "the injected fault happened"
+    assert len(logged()) == len(set(logged())), "each place is logged once"
     if (owner, name) in LEAVE_OPEN:
         runtime.calls.forget()
     gc.collect()
@@ -157,7 +159,7 @@ def test_a_fault_changes_nothing_for_the_user(
 def test_a_fault_per_message_is_logged_once(
     monkeypatch: pytest.MonkeyPatch,
     instrumented: Telemetry,
-    logged: list[str],
+    logged: Callable[[], list[Any]],
     scenario: Callable[[], list[Any]],
 ) -> None:
     class BrokenFlow(Flow):
@@ -172,7 +174,7 @@ def test_a_fault_per_message_is_logged_once(
     bare = without_us(scenario)
     monkeypatch.setattr("otelstream.record.Flow", BrokenFlow)
     assert scenario() == bare
-    assert sorted(logged) == ["codec.received", "codec.sent"]
+    assert sorted(logged()) == ["codec.received", "codec.sent"]
 
 
 @pytest.mark.parametrize("scenario", [sync_scenario, aio_scenario])

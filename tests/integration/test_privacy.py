@@ -144,7 +144,6 @@ def test_hooks_that_are_handed_messages(telemetry: Telemetry, check: Check, driv
     check()
 
 
-@pytest.mark.xfail(strict=True, reason="the guard logs what a user's hook raised, with its message and its traceback")
 @drives
 def test_hooks_that_raise_what_they_are_handed(
     telemetry: Telemetry, check: Check, drive: Drive, lenient_guard: dict[str, str]
