@@ -1,7 +1,9 @@
-"""The one build step that pyproject.toml cannot say: the demo's messages are generated from protos/."""
+"""The build steps that pyproject.toml cannot say: the demo's messages are generated from protos/, and what
+`otelstream stack` starts is carried along from compose/."""
 
 from __future__ import annotations
 
+import shutil
 import sys
 from pathlib import Path
 
@@ -11,6 +13,8 @@ from setuptools.command.build_py import build_py
 
 PACKAGE = "otelstream.demo.v1"
 PROTO = "protos/otelstream/demo/v1/ticks.proto"
+COMPOSE = Path("compose")
+COMPOSE_FILES = ("*.yml", "*.yaml", "*.json", "*.md")
 
 
 class BuildPy(build_py):
@@ -27,6 +31,15 @@ class BuildPy(build_py):
         if PACKAGE not in self.packages:
             self.packages.append(PACKAGE)
         super().run()
+        if not self.editable_mode:  # in a checkout, compose/ is used where it is
+            self._carry_compose()
+
+    def _carry_compose(self) -> None:
+        for pattern in COMPOSE_FILES:
+            for source in COMPOSE.rglob(pattern):
+                target = Path(self.build_lib, "otelstream", source)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(source, target)
 
 
 # The wheel's tag says what holds for the generated code (pyproject.toml, build-system): it runs on the Python

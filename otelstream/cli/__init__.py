@@ -3,9 +3,9 @@
 import click
 
 from otelstream._version import __version__
-from otelstream.cli import demo, run
+from otelstream.cli import demo, run, stack
 
-_VERBS = (run.command, demo.command)
+_VERBS = (run.command, demo.command, stack.command)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})

@@ -18,6 +18,7 @@ LAYERS = [
     {"runtime"},
     {"instrumentor", "interceptors"},
     {"__init__", "testing"},
+    {"stack"},
     {"cli", "demo", "__main__", "_bootstrap"},
 ]
 PURE = {"record": set[str](), "observers": set[str](), "ticker": set[str](), "config": set[str]()}

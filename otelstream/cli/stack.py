@@ -1,0 +1,134 @@
+"""``otelstream stack``: Jaeger, Prometheus and Grafana in Docker, one command each."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import click
+
+from otelstream.stack import files, ports
+from otelstream.stack.docker import Compose, Service, StackError
+
+URLS = {
+    "jaeger": "http://localhost:16686",
+    "prometheus": "http://localhost:9090",
+    "grafana": "http://localhost:3000/d/otelstream/streams-and-memory",
+}
+_services = click.argument("services", nargs=-1, type=click.Choice(list(URLS)), metavar="[SERVICE]...")
+
+
+@click.group("stack")
+def command() -> None:
+    """Jaeger, Prometheus and Grafana in Docker: streams and memory side by side.
+
+    Without SERVICE (jaeger, prometheus, grafana) a verb is about all three. Everything listens on this machine only.
+    """
+
+
+@command.command("up")
+@click.option("--timeout", type=click.IntRange(1), default=180, show_default=True, help="Seconds to become healthy.")
+@_services
+def up(timeout: int, services: tuple[str, ...]) -> None:
+    """Start the stack, wait until it is healthy, and say where to look."""
+    with _told():
+        compose = _find()
+        unreadable = files.unreadable(files.directory())
+        if unreadable:
+            raise StackError(
+                f"The containers may not read {unreadable[0]}. Let everybody read the stack's files: "
+                f"chmod -R a+rX {files.directory()}"
+            )
+        _check_ports(compose, services)
+        _start(compose, services, timeout)
+    width = max(map(len, URLS))
+    for name, url in URLS.items():
+        if not services or name in services:
+            click.echo(f"{name.capitalize():{width}}  {url}")
+    click.echo("\nRun a service against it; what it does comes to http://localhost:4317:\n")
+    click.echo("  pip install otelstream\n  otelstream run python server.py")
+
+
+@command.command("down")
+@click.option("--volumes", is_flag=True, help="Remove what Prometheus and Grafana have stored, too.")
+def down(volumes: bool) -> None:
+    """Stop the stack and remove its containers. What Prometheus has stored stays, what Jaeger has does not."""
+    with _told():
+        arguments = ["down", *(["--volumes"] if volumes else [])]
+        sys.exit(subprocess.run(_answering().command(*arguments), check=False).returncode)
+
+
+@command.command("status")
+def status() -> None:
+    """Which services run, and where. Exit status 1 when one of them is not well."""
+    with _told():
+        found = {service.name: service for service in _find().services()}
+    for name, url in URLS.items():
+        service = found.get(name)
+        click.echo(f"{name:10}  {str(service or 'not running'):12}  {url if service and service.is_well else ''}".rstrip())
+    sys.exit(0 if all(name in found and found[name].is_well for name in URLS) else 1)
+
+
+@command.command("logs")
+@click.option("--follow", "-f", is_flag=True, help="Go on until Ctrl-C.")
+@click.option("--tail", type=click.IntRange(0), default=100, show_default=True, help="Lines of each service.")
+@_services
+def logs(follow: bool, tail: int, services: tuple[str, ...]) -> None:
+    """Show what the services have logged."""
+    with _told():
+        arguments = ["logs", "--tail", str(tail), *(["--follow"] if follow else []), *services]
+        sys.exit(subprocess.run(_answering().command(*arguments), check=False).returncode)
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    try:
+        yield
+    except StackError as error:
+        raise click.ClickException(str(error)) from error
+
+
+def _find() -> Compose:
+    return Compose.find(files.directory())
+
+
+def _answering() -> Compose:
+    compose = _find()
+    compose.services()
+    return compose
+
+
+def _check_ports(compose: Compose, services: Sequence[str]) -> None:
+    ours = {service.name for service in compose.services() if service.state == "running"}
+    needed = [
+        port
+        for port in ports.published(compose.config())
+        if port.service not in ours and (not services or port.service in services)
+    ]
+    busy = ports.busy(needed)
+    if busy:
+        lines = [f"  {port.number}, for {port.service}: {ports.owner(port.number)}" for port in busy]
+        raise StackError(
+            "\n".join([f"{'Ports are' if len(busy) > 1 else 'A port is'} taken:", *lines, "Stop that, and try again."])
+        )
+
+
+def _start(compose: Compose, services: Sequence[str], timeout: int) -> None:
+    from rich.console import Console  # noqa: PLC0415  # `otelstream run` is not to wait for it
+
+    console = Console(stderr=True, highlight=False)
+    shown = ""
+
+    def show(said: str, found: list[Service]) -> None:
+        nonlocal shown
+        states = ", ".join(f"{service.name} {service}" for service in found)
+        if console.is_terminal:
+            line.update(f"Starting: {states or said}")
+        elif states and states != shown:
+            console.print(f"Starting: {states}", markup=False, soft_wrap=True)
+            shown = states
+
+    with console.status("Starting …") as line:
+        compose.start(services, timeout, show)

@@ -1,0 +1,158 @@
+"""``docker compose`` for the stack's file: what is asked of it, and what it answers."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+_ANSWER_S = 30.0
+"""Longest time for an answer that changes nothing."""
+_POLL_S = 0.5
+
+
+class StackError(Exception):
+    """Docker is not there, does not answer, or could not do it; the message says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A service of the stack as Docker sees it."""
+
+    name: str
+    state: str
+    """``running``, ``exited``, ``restarting``, …"""
+    health: str
+    """``healthy``, ``unhealthy``, ``starting``, or empty."""
+    exit_code: int
+
+    @property
+    def is_well(self) -> bool:
+        """Running, and healthy if it says."""
+        return self.state == "running" and self.health in ("healthy", "")
+
+    def __str__(self) -> str:
+        if self.state == "running":
+            return self.health or self.state
+        return f"{self.state} ({self.exit_code})" if self.state == "exited" else self.state
+
+
+class Compose:
+    """Runs ``docker compose`` on the file in ``folder``."""
+
+    def __init__(self, folder: Path, program: Sequence[str]) -> None:
+        self._file = folder / "docker-compose.yml"
+        self._program = program
+
+    @classmethod
+    def find(cls, folder: Path) -> Compose:
+        """With the plugin of ``docker``, else with the program ``docker-compose``.
+
+        Raises ``StackError`` when there is neither.
+        """
+        if shutil.which("docker") and _succeeds(["docker", "compose", "version"]):
+            return cls(folder, ["docker", "compose"])
+        if shutil.which("docker-compose") and _succeeds(["docker-compose", "version"]):
+            return cls(folder, ["docker-compose"])
+        missing = "docker has no `compose` here" if shutil.which("docker") else "there is no `docker` here"
+        raise StackError(
+            f"The stack runs in Docker, and {missing}. Install Docker with Compose 2.20 or newer, "
+            "or look at streams and memory without it: otelstream view"
+        )
+
+    def command(self, *arguments: str) -> list[str]:
+        """The command line that does ``arguments``."""
+        return [*self._program, "--file", str(self._file), *arguments]
+
+    def config(self) -> dict[str, Any]:
+        """The file as Compose understands it. Needs no engine."""
+        return dict(json.loads(self._ask("config", "--format", "json")))
+
+    def services(self) -> list[Service]:
+        """What runs, or has run and was not removed. Raises ``StackError`` when the engine does not answer."""
+        answer = self._ask("ps", "--all", "--format", "json").strip()
+        # One array in older releases, one object a line since 2.21.
+        rows = json.loads(answer) if answer.startswith("[") else [json.loads(line) for line in answer.splitlines()]
+        return [
+            Service(row["Service"], row["State"], row.get("Health") or "", int(row.get("ExitCode") or 0))
+            for row in rows
+        ]
+
+    def start(self, names: Sequence[str], timeout_s: int, progress: Callable[[str, list[Service]], None]) -> None:
+        """Start services (all when ``names`` is empty) and wait until they are healthy.
+
+        ``progress`` is told twice a second the newest line that Docker wrote, and the services.
+        Raises ``StackError`` with the reason when one is not healthy in time.
+        """
+        wait = ("--detach", "--wait", "--wait-timeout", str(timeout_s), *names)
+        with subprocess.Popen(
+            self.command("--progress", "plain", "up", *wait),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as up:
+            lines = _Lines(up.stderr)
+            while up.poll() is None:
+                progress(lines.newest(), self.services())
+                time.sleep(_POLL_S)
+        if up.returncode:
+            raise StackError("\n".join(["The stack did not start.", *self._reasons(names, lines.all())]))
+
+    def _reasons(self, names: Sequence[str], said: list[str]) -> list[str]:
+        ill = [service for service in self.services() if not service.is_well and (not names or service.name in names)]
+        reasons = []
+        for service in ill:
+            logs = self._ask("logs", "--no-log-prefix", "--no-color", "--tail", "5", service.name).splitlines()
+            reasons.append(f"{service.name} is {service}{'. Its last words:' if logs else '.'}")
+            reasons += [f"  {line}" for line in logs]
+        return reasons or said[-5:]
+
+    def _ask(self, *arguments: str) -> str:
+        try:
+            answer = subprocess.run(
+                self.command(*arguments), capture_output=True, text=True, timeout=_ANSWER_S, check=False
+            )
+        except subprocess.TimeoutExpired as error:
+            raise StackError(f"Docker does not answer within {_ANSWER_S:.0f} s. Is its engine stuck?") from error
+        if answer.returncode:
+            said = answer.stderr.strip().splitlines() or ["(nothing)"]
+            raise StackError(
+                f"Docker does not answer: {said[-1]}\n"
+                "Start its engine (Docker Desktop, or `systemctl start docker`), "
+                "or look at streams and memory without it: otelstream view"
+            )
+        return answer.stdout
+
+
+class _Lines:
+    """What a process writes, read beside it so that it never waits for a reader."""
+
+    def __init__(self, stream: Any) -> None:
+        self._lines: list[str] = []
+        self._thread = threading.Thread(target=self._read, args=(stream,), daemon=True)
+        self._thread.start()
+
+    def _read(self, stream: Any) -> None:
+        for line in stream:
+            self._lines = [*self._lines[-50:], line.strip()]
+
+    def newest(self) -> str:
+        return self._lines[-1] if self._lines else ""
+
+    def all(self) -> list[str]:
+        self._thread.join(_ANSWER_S)
+        return self._lines
+
+
+def _succeeds(command: list[str]) -> bool:
+    try:
+        return subprocess.run(command, capture_output=True, timeout=_ANSWER_S, check=False).returncode == 0
+    except (OSError, subprocess.TimeoutExpired):
+        return False
