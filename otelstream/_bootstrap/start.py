@@ -11,7 +11,7 @@ from importlib import import_module
 
 from opentelemetry.sdk import resources
 
-from otelstream._bootstrap import CHILDREN, process_end
+from otelstream._bootstrap import CHILDREN, export_log, process_end
 
 _RESOURCE = "OTEL_RESOURCE_ATTRIBUTES"
 
@@ -30,6 +30,7 @@ def start(directory: str) -> None:
             # Its sitecustomize is the one name that starts all versions of it.
             import_module("opentelemetry.instrumentation.auto_instrumentation.sitecustomize")
         process_end.install()
+        export_log.install()
     if os.environ.get(CHILDREN):
         os.environ["PYTHONPATH"] = with_us
     else:

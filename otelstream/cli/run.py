@@ -13,6 +13,9 @@ from otelstream import _bootstrap
 
 _METRIC_EXPORT_INTERVAL_MS = 10_000
 """As long as the first interval of a stream, so that a stream and the memory are seen side by side. The SDK's: 60 s."""
+_SPANS = {"OTEL_BSP_MAX_EXPORT_BATCH_SIZE": "128", "OTEL_BSP_MAX_QUEUE_SIZE": "1024"}
+"""An interval span with all its events takes 15 KB to send and 52 KB in memory: so a batch stays below the 4 MiB that a
+gRPC server takes by default, and what waits while the collector is away below 55 MB. The SDK's: 512 (7.5 MB) and 2048."""
 
 
 @click.command("run", context_settings={"allow_interspersed_args": False})
@@ -107,6 +110,8 @@ def _defaults(env: Mapping[str, str], arguments: Sequence[str]) -> dict[str, str
         # Its 31 metrics are more than the few that are of use here, which otelstream starts itself where it is off.
         "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": "system_metrics",
     }
+    if not any(env.get(name) for name in _SPANS):  # the SDK refuses a batch that is larger than the queue
+        defaults |= _SPANS
     if not env.get("OTEL_EXPORTER_OTLP_PROTOCOL", "").startswith("http"):  # over HTTP, the SDK's own default is right
         defaults["OTEL_EXPORTER_OTLP_ENDPOINT"] = "http://localhost:4317"
     if "service.name=" not in env.get("OTEL_RESOURCE_ATTRIBUTES", ""):

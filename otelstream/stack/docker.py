@@ -102,8 +102,9 @@ class Compose:
             while up.poll() is None:
                 progress(lines.newest(), self.services())
                 time.sleep(_POLL_S)
+            said = lines.all()  # before their pipe is closed
         if up.returncode:
-            raise StackError("\n".join(["The stack did not start.", *self._reasons(names, lines.all())]))
+            raise StackError("\n".join(["The stack did not start.", *self._reasons(names, said)]))
 
     def _reasons(self, names: Sequence[str], said: list[str]) -> list[str]:
         ill = [service for service in self.services() if not service.is_well and (not names or service.name in names)]
