@@ -36,12 +36,15 @@ SOURCES := pyproject.toml setup.py $(shell find protos -name '*.proto')
 # Named after its interpreter, so that another PYTHON makes a new .venv.
 VENV := .venv/made-with-$(subst /,_,$(PYTHON))
 
+# An engine that the tests start by themselves, and what goes into their images.
+DOCKER := docker.io iptables iproute2 busybox-static
+
 # Editable builds share this tree: one at a time.
 .NOTPARALLEL:
-.PHONY: help demo test test-all test-oldest lint bench etcd clean $(VERSIONS:%=test-%)
+.PHONY: help demo test test-all test-oldest test-stack lint bench dashboard etcd stack-binaries clean $(VERSIONS:%=test-%)
 
 help: ## Show this
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 24
 
 demo: $(VENV) ## Run the demo for 30 s
 	.venv/bin/otelstream demo --duration 30 $(ARGS)
@@ -61,6 +64,9 @@ test-oldest: .venv-oldest/made ## Run the tests with the oldest dependencies all
 	.venv-oldest/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
 	.venv-oldest/bin/python -m pytest $(ARGS)
 
+test-stack: $(VENV) ## Run the tests of the stack, on the real Jaeger, Prometheus, Docker and Zipkin (stack-binaries)
+	.venv/bin/python -m pytest tests/stack $(ARGS)
+
 lint: $(VENV) ## Check style, format and types
 	.venv/bin/ruff check
 	.venv/bin/ruff format --check
@@ -68,6 +74,17 @@ lint: $(VENV) ## Check style, format and types
 
 bench: $(VENV) ## Compare the cost of a message: bare, with otelstream, with opentelemetry-instrumentation-grpc
 	.venv/bin/python -m benchmarks.messages $(ARGS)
+
+dashboard: $(VENV) ## Make Grafana's dashboard anew
+	.venv/bin/python -m compose.grafana.generate
+
+# Some of Docker's files are for Debian and Ubuntu; the rest is built, and kept outside this tree.
+stack-binaries: ## Build or fetch the servers that test-stack runs (Go 1.26, Maven, Java 17; a Docker engine on Debian, Ubuntu)
+	@if command -v dockerd iptables busybox >/dev/null && [ -x /bin/busybox ]; then :; \
+	elif ! command -v apt-get >/dev/null; then echo "No apt-get here: the tests that need a Docker engine use the one that runs"; \
+	elif [ "$$(id -u)" = 0 ]; then DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends $(DOCKER); \
+	else sudo apt-get install --no-install-recommends $(DOCKER); fi
+	tests/stack/binaries/install
 
 etcd: ## Install the etcd server that some tests talk to (Debian, Ubuntu)
 	@if command -v etcd; then exit 0; \

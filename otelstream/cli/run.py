@@ -14,8 +14,8 @@ from otelstream import _bootstrap
 _METRIC_EXPORT_INTERVAL_MS = 10_000
 """As long as the first interval of a stream, so that a stream and the memory are seen side by side. The SDK's: 60 s."""
 _SPANS = {"OTEL_BSP_MAX_EXPORT_BATCH_SIZE": "128", "OTEL_BSP_MAX_QUEUE_SIZE": "1024"}
-"""An interval span with all its events takes 15 KB to send and 52 KB in memory: so a batch stays below the 4 MiB that a
-gRPC server takes by default, and what waits while the collector is away below 55 MB. The SDK's: 512 (7.5 MB) and 2048."""
+"""An interval span with all its events takes 15 KB to send and 52 KB in memory: so a batch stays below the 4 MiB that
+a gRPC server takes by default, and what waits for a collector that is away below 55 MB. The SDK's: 512 and 2048."""
 
 
 @click.command("run", context_settings={"allow_interspersed_args": False})

@@ -67,9 +67,8 @@ def status() -> None:
         found = {service.name: service for service in _find().services()}
     for name, url in URLS.items():
         service = found.get(name)
-        click.echo(
-            f"{name:10}  {str(service or 'not running'):12}  {url if service and service.is_well else ''}".rstrip()
-        )
+        state = str(service) if service else "not running"
+        click.echo(f"{name:10}  {state:12}  {url if service and service.is_well else ''}".rstrip())
     sys.exit(0 if all(name in found and found[name].is_well for name in URLS) else 1)
 
 

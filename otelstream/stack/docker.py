@@ -113,7 +113,9 @@ class Compose:
             logs = self._ask("logs", "--no-log-prefix", "--no-color", "--tail", "5", service.name).splitlines()
             reasons.append(f"{service.name} is {service}{'. Its last words:' if logs else '.'}")
             reasons += [f"  {line}" for line in logs]
-        return reasons or said[-5:]
+        if not any(service.state != "created" for service in ill):
+            reasons += ["Docker's last words:", *(f"  {line}" for line in said[-5:])]
+        return reasons
 
     def _ask(self, *arguments: str) -> str:
         try:

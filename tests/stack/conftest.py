@@ -9,7 +9,9 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,6 +25,17 @@ def require(path: Path | str, command: str) -> None:
     if not Path(path).exists():
         missing = f"{path} is not here: {command}"
         (pytest.fail if os.environ.get("OTELSTREAM_REQUIRE_ALL") == "1" else pytest.skip)(missing)
+
+
+def require_module(name: str) -> Any:
+    """Import ``name``; skip or fail as ``require`` does."""
+    try:
+        return import_module(name)
+    except ImportError:
+        missing = f"{name} is not here: pip install -e '.[dev]' with Python 3.11 or newer"
+        if os.environ.get("OTELSTREAM_REQUIRE_ALL") == "1":
+            raise AssertionError(missing) from None
+        pytest.skip(missing, allow_module_level=True)
 
 
 @pytest.fixture(scope="session")

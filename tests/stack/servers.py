@@ -8,13 +8,13 @@ import signal
 import socket
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from otelstream.stack.files import directory
 from otelstream.testing import wait_until
-from tests.stack.web import get, succeeds
+from tests.stack.web import succeeds
 
 COMPOSE = directory()
 BIN = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "otelstream" / "bin"
@@ -58,10 +58,15 @@ class Server:
 
     def stop(self, number: int = signal.SIGTERM) -> None:
         if self.process is not None:
+            process, self.process = self.process, None
             with suppress(ProcessLookupError):
-                self.process.send_signal(number)
-            self.process.wait(20)
-            self.process = None
+                process.send_signal(number)
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+                raise
 
 
 @dataclass
@@ -149,11 +154,8 @@ def running(folder: Path, *, windows_shorter_by: int = 1) -> Iterator[Stack]:
     stack = Stack(
         jaeger, prometheus, f"http://127.0.0.1:{otlp_port}", f"http://127.0.0.1:{jaeger_port}", prometheus_url
     )
-    try:
-        prometheus.start()
-        jaeger.start()
-        assert get(f"{stack.jaeger_url}/api/services")["errors"] is None
+    with ExitStack() as started:
+        for server in (prometheus, jaeger):
+            server.start()
+            started.callback(server.stop)
         yield stack
-    finally:
-        jaeger.stop()
-        prometheus.stop()

@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 
+from tests.stack.conftest import require_module
 from tests.stack.servers import COMPOSE
 
-generate = pytest.importorskip("compose.grafana.generate", reason="pip install -e '.[dev]' on Python 3.11 or newer")
+generate = require_module("compose.grafana.generate")
+yaml = require_module("yaml")
 BOARD = json.loads(generate.FILE.read_text(encoding="utf-8"))
 PANELS = [panel for panel in BOARD["panels"] if panel["type"] != "row"]
 TARGETS = [(panel["title"], target) for panel in PANELS for target in panel["targets"]]
@@ -81,7 +83,6 @@ def test_links_between_jaeger_and_the_dashboard_lead_there() -> None:
 
 def test_the_provisioning_files_say_what_grafana_knows() -> None:
     """Keys of Grafana's documentation, "Provision Grafana": an unknown one would be ignored without a word."""
-    yaml = pytest.importorskip("yaml")
     folder = COMPOSE / "grafana" / "provisioning"
     sources = yaml.safe_load((folder / "datasources" / "otelstream.yml").read_text())
     assert set(sources) == {"apiVersion", "datasources"}

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,59 +10,20 @@ from typing import Any
 
 import pytest
 
-from otelstream.cli.run import instrumented
 from otelstream.testing import wait_until
+from tests.stack.load import SERVICE, Load
 from tests.stack.servers import Server, Stack
 from tests.stack.web import series, traces, values
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
-SERVICE = "load"
 OUTAGE_S = 20.0
 FULL_AFTER_S = 8.0
 """From here on the queue of spans is full, and whatever still grows grows without bound."""
 
 
-class Load:
-    """The running service."""
-
-    def __init__(self, stack: Stack, log: Path) -> None:
-        environment = {**os.environ, **stack.environment, "OTEL_PYTHON_OTELSTREAM_INTERVAL": "3"}
-        environment |= {"OTEL_METRIC_EXPORT_INTERVAL": "2000"}
-        command = [sys.executable, "-m", "tests.stack.load_app"]
-        self._log = log
-        with log.open("w") as stderr:
-            self.process = subprocess.Popen(
-                command,
-                env=instrumented(environment, command, service_name=SERVICE),
-                cwd=Path(__file__).parents[2],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=stderr,
-                text=True,
-            )
-        assert self._line() == "ready\n"
-
-    def _line(self) -> str:
-        assert self.process.stdout is not None
-        return self.process.stdout.readline()
-
-    def look(self) -> dict[str, Any]:
-        """Calls and messages so far, errors, memory (By)."""
-        assert self.process.stdin is not None
-        self.process.stdin.write("look\n")
-        self.process.stdin.flush()
-        return dict(json.loads(self._line()))
-
-    def logged(self) -> list[str]:
-        return self._log.read_text().splitlines()
-
-    def end(self) -> None:
-        self.process.communicate(timeout=40)
-
-
 @pytest.fixture
 def load(stack: Stack, tmp_path: Path) -> Iterator[Load]:
-    load = Load(stack, tmp_path / "log")
+    load = Load(tmp_path / "log", **stack.environment)
     yield load
     load.end()
 

@@ -52,7 +52,7 @@ def test_an_alert_has_a_test_that_a_broken_rule_fails(binaries: Path, tmp_path: 
     blocks = re.split(r"(?=      - alert: )", rules)
     for index, block in enumerate(blocks[1:], start=1):
         for broken in ("vector(0) > 1", "otelstream_streams_open or process_memory_usage_bytes or up or vector(1)"):
-            mutant = re.sub(r"expr: .*?\n(?=        for:)", f"expr: {broken}\n", block, flags=re.S)
+            mutant = re.sub(r"expr: .*?\n(?=        for:)", f"expr: {broken}\n", block, flags=re.DOTALL)
             assert mutant != block
             (tmp_path / "rules" / "otelstream.yml").write_text("".join([*blocks[:index], mutant, *blocks[index + 1 :]]))
             done = subprocess.run(

@@ -40,7 +40,7 @@ def values(prometheus: str, expr: str) -> list[dict[str, Any]]:
 
 def series(prometheus: str, expr: str, seconds: float = 300, step: float = 2) -> list[dict[str, Any]]:
     """A range query's rows, over the last ``seconds``."""
-    now = time.time()
+    now = time.time() // step * step  # so that two queries have their steps at the same times
     answer = get(f"{prometheus}/api/v1/query_range", query=expr, start=now - seconds, end=now, step=step)
     return list(answer["data"]["result"])
 

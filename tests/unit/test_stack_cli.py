@@ -17,7 +17,7 @@ from otelstream.cli import main
 from otelstream.cli.stack import URLS
 from otelstream.stack import files
 from otelstream.stack.docker import Service
-from tests.unit.test_stack_docker import NO_PLUGIN, FakeDocker, says, well
+from tests.unit.test_stack_docker import NO_PLUGIN, FakeDocker, row, says, well
 
 EVERYTHING = [well(name) for name in URLS]
 WHAT_NEXT = """
@@ -110,12 +110,11 @@ def test_up_of_some_services_is_about_these(docker: FakeDocker) -> None:
 
 
 def test_without_a_terminal_each_state_is_said_once(docker: FakeDocker, tmp_path: Path) -> None:
-    (tmp_path / "starting").write_text(says('{"Service": "jaeger", "State": "running", "Health": "starting"}'))
-    (tmp_path / "healthy").write_text(says('{"Service": "jaeger", "State": "running", "Health": "healthy"}'))
-    # `ps` is asked before `up`, then beside it; when both states were told, it lets `up` end.
-    docker.answers("up", "mkfifo end; mv started answers/ps; read _ <end")
-    (tmp_path / "started").write_text(
-        "echo >>told; case $(wc -l <told) in 1 | 2) . starting ;; 3 | 4) . healthy ;; 5) . healthy; echo >end ;; esac"
+    starting, healthy = (says(row(Service("jaeger", "running", health, 0))) for health in ("starting", "healthy"))
+    # `ps` is asked before `up`, then beside it; when both states were told twice, it lets `up` end.
+    docker.answers("up", "mkfifo end; mv beside answers/ps; read _ <end")
+    (tmp_path / "beside").write_text(
+        f"echo >>told; case $(($(wc -l <told))) in 1 | 2) {starting} ;; 5) echo >end ;; *) {healthy} ;; esac"
     )
     result = stack("up")
     assert result.exit_code == 0
@@ -147,7 +146,8 @@ def test_up_that_fails_before_there_is_a_container_says_what_docker_said(docker:
     docker.on_up(text='for i in 1 2 3 4 5 6 7; do echo " line $i" >&2; done; exit 18')
     result = stack("up")
     assert result.exit_code == 1
-    assert result.output == "Error: The stack did not start.\nline 3\nline 4\nline 5\nline 6\nline 7\n"
+    last = "".join(f"  line {number}\n" for number in range(3, 8))
+    assert result.output == f"Error: The stack did not start.\nDocker's last words:\n{last}"
 
 
 def test_what_was_ill_before_is_no_reason_for_another_service(docker: FakeDocker) -> None:
@@ -296,7 +296,7 @@ def test_one_service_that_is_not_well_is_enough(docker: FakeDocker, service: Ser
 def test_down_and_logs_are_dockers(
     docker: FakeDocker, capfd: pytest.CaptureFixture[str], arguments: str, asked: str, status: int
 ) -> None:
-    docker.answers(asked.split()[0], f"echo of docker; exit {status}")
+    docker.answers(asked.partition(" ")[0], f"echo of docker; exit {status}")
     result = stack(*arguments.split())
     assert (result.exit_code, result.output) == (status, "")
     assert capfd.readouterr().out == "of docker\n"

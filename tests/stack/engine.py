@@ -1,0 +1,130 @@
+"""A Docker engine: the one that runs, else one started by hand, with images made of the binaries."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import tarfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+
+from otelstream.testing import wait_until
+from tests.stack.conftest import compose_program, require
+from tests.stack.servers import BIN, OLD_NAMES, is_old_jaeger
+
+IMAGES = {"jaeger": "jaegertracing/jaeger:2.20.0", "prometheus": "prom/prometheus:v3.13.3"}
+BUSYBOX = "/bin/busybox"
+CHAIN = "DOCKER"
+
+
+@dataclass
+class Engine:
+    """A Docker engine."""
+
+    environment: Mapping[str, str]
+
+    def docker(self, *arguments: str, stdin: bytes | None = None) -> str:
+        done = subprocess.run(
+            ["docker", *arguments], env=self.environment, input=stdin, capture_output=True, check=False
+        )
+        assert done.returncode == 0, done.stderr.decode()
+        return done.stdout.decode()
+
+    def inspect(self, *names: str) -> list[dict[str, object]]:
+        return list(json.loads(self.docker("inspect", *names)))
+
+
+@contextmanager
+def running(folder: Path) -> Iterator[Engine]:
+    """The engine of this machine, with the images of the stack; one started here is stopped in the end."""
+    require(shutil.which("docker") or "docker", "make stack-binaries")
+    environment = {**os.environ, "PATH": f"{Path(compose_program()[0]).parent}{os.pathsep}{os.environ['PATH']}"}
+    if subprocess.run(["docker", "info"], env=environment, capture_output=True, check=False).returncode == 0:
+        engine = Engine(environment)
+        _bring_images(engine, folder)
+        yield engine
+        return
+    for program in ("dockerd", "iptables"):
+        require(shutil.which(program) or program, "as root: make stack-binaries")
+    socket = f"unix://{folder / 'docker.sock'}"
+    with (folder / "dockerd.log").open("w") as log:
+        daemon = subprocess.Popen(
+            [
+                "dockerd",
+                f"--host={socket}",
+                f"--data-root={folder / 'data'}",
+                f"--exec-root={folder / 'exec'}",
+                f"--pidfile={folder / 'pid'}",
+            ],
+            stdout=log,
+            stderr=log,
+        )
+    engine = Engine({**environment, "DOCKER_HOST": socket})
+    try:
+        info = ["docker", "info"]
+        wait_until(
+            lambda: subprocess.run(info, env=engine.environment, capture_output=True, check=False).returncode == 0,
+            f"dockerd; its log: {folder / 'dockerd.log'}",
+            60,
+        )
+        _bring_images(engine, folder)
+        yield engine
+    finally:
+        daemon.terminate()
+        daemon.wait(30)
+        _remove_network()
+
+
+def _remove_network() -> None:
+    """What an engine leaves behind when it ends: its bridge."""
+    subprocess.run(["ip", "link", "delete", "docker0"], capture_output=True, check=False)
+
+
+def _bring_images(engine: Engine, folder: Path) -> None:
+    """Make the images that are not there: an empty one, wget for the health check, and the binary where theirs is."""
+    have = engine.docker("image", "ls", "--format", "{{.Repository}}:{{.Tag}}").split()
+    require(BUSYBOX, "make stack-binaries")
+    for name, image in IMAGES.items():
+        if image not in have:
+            (folder / name).mkdir()
+            engine.docker("build", "--quiet", "--tag", image, "-", stdin=_context(name))
+
+
+def _context(name: str) -> bytes:
+    """A build context as tar, for the classic builder."""
+    dockerfile = ["FROM scratch", "COPY bin /bin"]
+    files = {"bin/busybox": Path(BUSYBOX), f"bin/{name}": BIN / name}
+    if name == "jaeger":
+        start = ["/bin/jaeger"]
+        if is_old_jaeger():
+            rename = "".join(f"s/{new}/{old}/;" for new, old in OLD_NAMES.items())
+            script = (
+                f"sed '{rename}' /etc/jaeger/config.yaml > /tmp/config.yaml; exec /bin/jaeger --config=/tmp/config.yaml"
+            )
+            start = ["/bin/busybox", "sh", "-c", script]
+        dockerfile += ["USER 10001"]
+    else:
+        start = ["/bin/prometheus"]
+        dockerfile += ["COPY --chown=65534 empty /prometheus", "USER 65534", "VOLUME /prometheus"]
+    dockerfile += [f"ENTRYPOINT {json.dumps(start)}"]
+    out = BytesIO()
+    with tarfile.open(fileobj=out, mode="w", format=tarfile.GNU_FORMAT) as tar:
+        for path, source in files.items():
+            tar.add(source, path)
+        for link in ("wget", "sh", "sed"):
+            item = tarfile.TarInfo(f"bin/{link}")
+            item.type, item.linkname = tarfile.SYMTYPE, "busybox"
+            tar.addfile(item)
+        item = tarfile.TarInfo("empty")
+        item.type, item.mode = tarfile.DIRTYPE, 0o755
+        tar.addfile(item)
+        text = "\n".join(dockerfile).encode()
+        item = tarfile.TarInfo("Dockerfile")
+        item.size = len(text)
+        tar.addfile(item, BytesIO(text))
+    return out.getvalue()
