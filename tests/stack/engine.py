@@ -19,7 +19,6 @@ from tests.stack.servers import BIN, OLD_NAMES, is_old_jaeger
 
 IMAGES = {"jaeger": "jaegertracing/jaeger:2.20.0", "prometheus": "prom/prometheus:v3.13.3"}
 BUSYBOX = "/bin/busybox"
-CHAIN = "DOCKER"
 
 
 @dataclass
@@ -51,6 +50,7 @@ def running(folder: Path) -> Iterator[Engine]:
         return
     for program in ("dockerd", "iptables"):
         require(shutil.which(program) or program, "as root: make stack-binaries")
+    firewall = subprocess.run(["iptables-save"], capture_output=True, check=True).stdout
     socket = f"unix://{folder / 'docker.sock'}"
     with (folder / "dockerd.log").open("w") as log:
         daemon = subprocess.Popen(
@@ -77,12 +77,9 @@ def running(folder: Path) -> Iterator[Engine]:
     finally:
         daemon.terminate()
         daemon.wait(30)
-        _remove_network()
-
-
-def _remove_network() -> None:
-    """What an engine leaves behind when it ends: its bridge."""
-    subprocess.run(["ip", "link", "delete", "docker0"], capture_output=True, check=False)
+        # What an engine leaves behind when it ends.
+        subprocess.run(["iptables-restore"], input=firewall, check=True)
+        subprocess.run(["ip", "link", "delete", "docker0"], capture_output=True, check=False)
 
 
 def _bring_images(engine: Engine, folder: Path) -> None:
