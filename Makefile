@@ -36,8 +36,9 @@ SOURCES := pyproject.toml setup.py $(shell find protos -name '*.proto')
 # Named after its interpreter, so that another PYTHON makes a new .venv.
 VENV := .venv/made-with-$(subst /,_,$(PYTHON))
 
-# An engine that the tests start by themselves, and what goes into their images.
-DOCKER := docker.io iptables iproute2 busybox-static
+# An engine that the tests start by themselves and what goes into their images, then what Zipkin needs.
+STACK_PACKAGES = docker.io iptables iproute2 busybox-static \
+	$$(command -v java >/dev/null || echo openjdk-17-jre-headless) $$(command -v mvn >/dev/null || echo maven)
 
 # Editable builds share this tree: one at a time.
 .NOTPARALLEL:
@@ -78,12 +79,14 @@ bench: $(VENV) ## Compare the cost of a message: bare, with otelstream, with ope
 dashboard: $(VENV) ## Make Grafana's dashboard anew
 	.venv/bin/python -m compose.grafana.generate
 
-# Some of Docker's files are for Debian and Ubuntu; the rest is built, and kept outside this tree.
-stack-binaries: ## Build or fetch the servers that test-stack runs (Go 1.26, Maven, Java 17; a Docker engine on Debian, Ubuntu)
-	@if command -v dockerd iptables busybox >/dev/null && [ -x /bin/busybox ]; then :; \
-	elif ! command -v apt-get >/dev/null; then echo "No apt-get here: the tests that need a Docker engine use the one that runs"; \
-	elif [ "$$(id -u)" = 0 ]; then DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends $(DOCKER); \
-	else sudo apt-get install --no-install-recommends $(DOCKER); fi
+# The servers are built or fetched, and kept outside this tree; what else they need comes from Debian or Ubuntu.
+stack-binaries: ## Build or fetch what test-stack runs (needs Go 1.26; the rest is installed on Debian and Ubuntu)
+	@if command -v dockerd >/dev/null && command -v iptables >/dev/null && command -v ip >/dev/null \
+	  && [ -x /bin/busybox ] && command -v java >/dev/null && command -v mvn >/dev/null; then exit 0; \
+	elif ! command -v apt-get >/dev/null; then \
+	echo "No apt-get here: install Java 17 and Maven yourself, and start Docker for the tests that need it."; \
+	elif [ "$$(id -u)" = 0 ]; then DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends $(STACK_PACKAGES); \
+	else sudo apt-get install --no-install-recommends $(STACK_PACKAGES); fi
 	tests/stack/binaries/install
 
 etcd: ## Install the etcd server that some tests talk to (Debian, Ubuntu)

@@ -13,7 +13,7 @@ from grafana_foundation_sdk.builders import dashboard
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models import dashboard as model
 
-from compose.grafana import panels
+from compose.grafana import panels, parts
 
 FILE = Path(__file__).parent / "dashboards" / "streams-and-memory.json"
 UID = "otelstream"
@@ -47,7 +47,9 @@ def generate() -> str:
             .name("Alerts")
             .enable(True)
             .icon_color("red")
-            .datasource(panels.DATASOURCE)
+            .datasource(parts.DATASOURCE)
+            .title_format("{{alertname}}")
+            .text_format("{{job}} {{rpc_method}}")
             .expr('ALERTS{alertname=~"Otelstream.+", alertstate="firing", job=~"$service|jaeger"}')
         )
     )
@@ -88,7 +90,7 @@ def _labels(name: str, label: str, query: str) -> dashboard.QueryVariable:
         dashboard.QueryVariable(name)
         .label(label)
         .query(query)
-        .datasource(panels.DATASOURCE)
+        .datasource(parts.DATASOURCE)
         .refresh(model.VariableRefresh.ON_TIME_RANGE_CHANGED)
         .sort(model.VariableSort.ALPHABETICAL_ASC)
         .multi(True)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import click
 
 from otelstream.stack import files, ports
-from otelstream.stack.docker import Compose, Service, StackError
+from otelstream.stack.docker import Compose, Service, StackError, container_on
 
 URLS = {
     "jaeger": "http://localhost:16686",
@@ -24,7 +25,8 @@ _services = click.argument("services", nargs=-1, type=click.Choice(list(URLS)), 
 def command() -> None:
     """Jaeger, Prometheus and Grafana in Docker: streams and memory side by side.
 
-    Without SERVICE (jaeger, prometheus, grafana) a verb is about all three. Everything listens on this machine only.
+    `up` and `logs` take the names of services (jaeger, prometheus, grafana); without one they are about all three.
+    Everything listens on this machine only.
     """
 
 
@@ -39,14 +41,16 @@ def up(timeout: int, services: tuple[str, ...]) -> None:
         if unreadable:
             raise StackError(
                 f"The containers may not read {unreadable[0]}. Let everybody read the stack's files: "
-                f"chmod -R a+rX {files.directory()}"
+                f"chmod -R a+rX {shlex.quote(str(files.directory()))}"
             )
-        _check_ports(compose, services)
-        _start(compose, services, timeout)
+        started = compose.with_needs(services)
+        _check_ports(compose, started)
+        _start(compose, started, timeout)
     width = max(map(len, URLS))
     for name, url in URLS.items():
-        if not services or name in services:
+        if not started or name in started:
             click.echo(f"{name.capitalize():{width}}  {url}")
+    click.echo(f"{'Runbooks':{width}}  {files.directory() / 'README.md'}")
     click.echo("\nRun a service against it; what it does comes to http://localhost:4317:\n")
     click.echo("  pip install otelstream\n  otelstream run python server.py")
 
@@ -80,7 +84,9 @@ def logs(follow: bool, tail: int, services: tuple[str, ...]) -> None:
     """Show what the services have logged."""
     with _told():
         arguments = ["logs", "--tail", str(tail), *(["--follow"] if follow else []), *services]
-        sys.exit(subprocess.run(_answering().command(*arguments), check=False).returncode)
+        command = _answering().command(*arguments)
+        with suppress(KeyboardInterrupt):  # that is how one stops to follow
+            sys.exit(subprocess.run(command, check=False).returncode)
 
 
 @contextmanager
@@ -110,14 +116,20 @@ def _check_ports(compose: Compose, services: Sequence[str]) -> None:
     ]
     busy = ports.busy(needed)
     if busy:
-        lines = [f"  {port.number}, for {port.service}: {ports.owner(port.number)}" for port in busy]
+        lines = [f"  {port.number}, for {port.service}: {_owner(port)}" for port in busy]
         raise StackError(
             "\n".join([f"{'Ports are' if len(busy) > 1 else 'A port is'} taken:", *lines, "Stop that, and try again."])
         )
 
 
+def _owner(port: ports.Port) -> str:
+    container = container_on(port.number)  # first: else it is Docker's own process that listens for it
+    return f"the container {container}" if container else ports.owner(port)
+
+
 def _start(compose: Compose, services: Sequence[str], timeout: int) -> None:
-    from rich.console import Console  # noqa: PLC0415  # `otelstream run` is not to wait for it
+    from rich.console import Console  # noqa: PLC0415  # `otelstream run` is not to wait for them
+    from rich.text import Text  # noqa: PLC0415
 
     console = Console(stderr=True, highlight=False)
     shown = ""
@@ -126,7 +138,7 @@ def _start(compose: Compose, services: Sequence[str], timeout: int) -> None:
         nonlocal shown
         states = ", ".join(f"{service.name} {service}" for service in found)
         if console.is_terminal:
-            line.update(f"Starting: {states or said}")
+            line.update(Text(f"Starting: {states or said}"))
         elif states and states != shown:
             console.print(f"Starting: {states}", markup=False, soft_wrap=True)
             shown = states

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,8 @@ from typing import Any
 _ANSWER_S = 30.0
 """Longest time for an answer that changes nothing."""
 _POLL_S = 0.5
+_OLDEST = (2, 20)
+"""The first Compose that knows everything the file and the commands here say."""
 
 
 class StackError(Exception):
@@ -54,16 +58,19 @@ class Compose:
     def find(cls, folder: Path) -> Compose:
         """With the plugin of ``docker``, else with the program ``docker-compose``.
 
-        Raises ``StackError`` when there is neither.
+        Raises ``StackError`` when there is neither, or one that is too old.
         """
-        if shutil.which("docker") and _succeeds(["docker", "compose", "version"]):
-            return cls(folder, ["docker", "compose"])
-        if shutil.which("docker-compose") and _succeeds(["docker-compose", "version"]):
-            return cls(folder, ["docker-compose"])
         missing = "docker has no `compose` here" if shutil.which("docker") else "there is no `docker` here"
+        for program in (["docker", "compose"], ["docker-compose"]):
+            version = _version(program)
+            if version is None:
+                continue
+            if _is_new_enough(version):
+                return cls(folder, program)
+            missing = f"`{' '.join(program)}` is {version} here"
         raise StackError(
-            f"The stack runs in Docker, and {missing}. Install Docker with Compose 2.20 or newer, "
-            "or look at streams and memory without it: otelstream view"
+            f"The stack runs in Docker, and {missing}. Install Docker with Compose {'.'.join(map(str, _OLDEST))} "
+            "or newer, or look at streams and memory without it: otelstream view"
         )
 
     def command(self, *arguments: str) -> list[str]:
@@ -73,6 +80,18 @@ class Compose:
     def config(self) -> dict[str, Any]:
         """The file as Compose understands it. Needs no engine."""
         return dict(json.loads(self._ask("config", "--format", "json")))
+
+    def with_needs(self, names: Sequence[str]) -> list[str]:
+        """``names`` and what they depend on, which Compose starts with them; none when there is none."""
+        services = self.config()["services"] if names else {}
+        found: list[str] = []
+        left = list(names)
+        while left:
+            name = left.pop(0)
+            if name not in found:
+                found.append(name)
+                left += services.get(name, {}).get("depends_on", ())
+        return found
 
     def services(self) -> list[Service]:
         """What runs, or has run and was not removed. Raises ``StackError`` when the engine does not answer."""
@@ -99,8 +118,11 @@ class Compose:
             text=True,
         ) as up:
             lines = _Lines(up.stderr)
+            services: list[Service] = []
             while up.poll() is None:
-                progress(lines.newest(), self.services())
+                with suppress(StackError):  # containers come and go meanwhile; whether it went well is up's to say
+                    services = self.services()
+                progress(lines.newest(), services)
                 time.sleep(_POLL_S)
             said = lines.all()  # before their pipe is closed
         if up.returncode:
@@ -126,12 +148,38 @@ class Compose:
             raise StackError(f"Docker does not answer within {_ANSWER_S:.0f} s. Is its engine stuck?") from error
         if answer.returncode:
             said = answer.stderr.strip().splitlines() or ["(nothing)"]
-            raise StackError(
-                f"Docker does not answer: {said[-1]}\n"
-                "Start its engine (Docker Desktop, or `systemctl start docker`), "
-                "or look at streams and memory without it: otelstream view"
-            )
+            raise StackError(_advice(arguments[0], said[-1]))
         return answer.stdout
+
+
+def _advice(asked: str, said: str) -> str:
+    """What to do about an answer that is none."""
+    if "permission denied" in said.lower():
+        return f"Docker does not let you in: {said}\nJoin the group `docker` (then log in again), or do this as root."
+    if asked == "config":
+        return f"Docker Compose does not take the stack's file: {said}"
+    return (
+        f"Docker does not answer: {said}\nStart its engine (Docker Desktop, or `systemctl start docker`), "
+        "or look at streams and memory without it: otelstream view"
+    )
+
+
+def container_on(port: int) -> str | None:
+    """The container that publishes ``port``; None when there is none, or nobody to ask."""
+    docker = shutil.which("docker")
+    if docker is None:
+        return None
+    try:
+        answer = subprocess.run(
+            [docker, "ps", "--filter", f"publish={port}", "--format", "{{.Names}}"],
+            capture_output=True,
+            text=True,
+            timeout=_ANSWER_S,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return next(iter(answer.stdout.split()), None) if answer.returncode == 0 else None
 
 
 class _Lines:
@@ -154,8 +202,18 @@ class _Lines:
         return self._lines
 
 
-def _succeeds(command: list[str]) -> bool:
+def _version(program: list[str]) -> str | None:
+    """What ``program`` says it is; None when it is not there."""
     try:
-        return subprocess.run(command, capture_output=True, timeout=_ANSWER_S, check=False).returncode == 0
+        answer = subprocess.run(
+            [*program, "version", "--short"], capture_output=True, text=True, timeout=_ANSWER_S, check=False
+        )
     except (OSError, subprocess.TimeoutExpired):
-        return False
+        return None
+    return answer.stdout.strip() if answer.returncode == 0 else None
+
+
+def _is_new_enough(version: str) -> bool:
+    """``v2.20.3-desktop.1`` is, and so is a build that has no number."""
+    numbers = tuple(map(int, re.findall(r"\d+", version)[:2]))
+    return not numbers or numbers >= _OLDEST

@@ -44,15 +44,24 @@ def _is_busy(port: Port) -> bool:
     return False
 
 
-def owner(number: int) -> str:
-    """Who listens on a port, for a person to read."""
+def _meet(theirs: str, ours: str) -> bool:
+    """Whether somebody who listens on one address is in the way of the other."""
+    theirs = theirs.removeprefix("::ffff:")  # an IPv4 address as IPv6 writes it: Java listens so
+    return theirs == ours or not {theirs, ours}.isdisjoint(("0.0.0.0", "::"))  # noqa: S104  # compared, not listened on
+
+
+def owner(port: Port) -> str:
+    """Who listens on a port, for a person to read; how to find out, where that is not ours to see."""
     import psutil  # noqa: PLC0415  # `otelstream run` is not to wait for it
 
     try:
         listeners = [
             connection.pid
             for connection in psutil.net_connections("tcp")
-            if connection.status == psutil.CONN_LISTEN and connection.laddr and connection.laddr.port == number
+            if connection.status == psutil.CONN_LISTEN
+            and connection.laddr
+            and connection.laddr.port == port.number
+            and _meet(connection.laddr.ip, port.host)
         ]
         pid = next((pid for pid in listeners if pid is not None), None)
         if pid is not None:
@@ -61,4 +70,4 @@ def owner(number: int) -> str:
             return f"process {pid}, {command or process.name()}"
     except psutil.Error:
         pass
-    return "a process that is not yours to see"
+    return f"a process that is not yours to see (sudo lsof -iTCP:{port.number} -sTCP:LISTEN names it)"

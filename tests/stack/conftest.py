@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
@@ -23,8 +23,14 @@ RunDemo = Callable[..., "subprocess.Popen[str]"]
 def require(path: Path | str, command: str) -> None:
     """Skip when ``path`` is not there, naming the command that brings it; fail where everything must run."""
     if not Path(path).exists():
-        missing = f"{path} is not here: {command}"
-        (pytest.fail if os.environ.get("OTELSTREAM_REQUIRE_ALL") == "1" else pytest.skip)(missing)
+        skip(f"{path} is not here: {command}")
+
+
+def skip(why: str) -> NoReturn:
+    """Skip; fail where everything must run."""
+    if os.environ.get("OTELSTREAM_REQUIRE_ALL") == "1":
+        pytest.fail(why)
+    pytest.skip(why, allow_module_level=True)
 
 
 def require_module(name: str) -> Any:
@@ -32,10 +38,7 @@ def require_module(name: str) -> Any:
     try:
         return import_module(name)
     except ImportError:
-        missing = f"{name} is not here: pip install -e '.[dev]' with Python 3.11 or newer"
-        if os.environ.get("OTELSTREAM_REQUIRE_ALL") == "1":
-            raise AssertionError(missing) from None
-        pytest.skip(missing, allow_module_level=True)
+        skip(f"{name} is not here: pip install -e '.[dev]' with Python 3.11 or newer")
 
 
 @pytest.fixture(scope="session")

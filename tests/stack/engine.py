@@ -1,4 +1,4 @@
-"""A Docker engine: the one that runs, else one started by hand, with images made of the binaries."""
+"""A Docker engine: the one that runs, if it has the images, else one started by hand, whose images are made here."""
 
 from __future__ import annotations
 
@@ -14,10 +14,12 @@ from io import BytesIO
 from pathlib import Path
 
 from otelstream.testing import wait_until
-from tests.stack.conftest import compose_program, require
+from tests.stack.conftest import compose_program, require, skip
 from tests.stack.servers import BIN, OLD_NAMES, is_old_jaeger
 
 IMAGES = {"jaeger": "jaegertracing/jaeger:2.20.0", "prometheus": "prom/prometheus:v3.13.3"}
+PROJECT = "otelstream-tests"
+"""Not the name in the file: what a user of this machine has stored in a stack of theirs is not ours to remove."""
 BUSYBOX = "/bin/busybox"
 
 
@@ -34,6 +36,9 @@ class Engine:
         assert done.returncode == 0, done.stderr.decode()
         return done.stdout.decode()
 
+    def has(self, image: str) -> bool:
+        return bool(self.docker("image", "ls", "--quiet", image))
+
     def inspect(self, *names: str) -> list[dict[str, object]]:
         return list(json.loads(self.docker("inspect", *names)))
 
@@ -42,14 +47,23 @@ class Engine:
 def running(folder: Path) -> Iterator[Engine]:
     """The engine of this machine, with the images of the stack; one started here is stopped in the end."""
     require(shutil.which("docker") or "docker", "make stack-binaries")
-    environment = {**os.environ, "PATH": f"{Path(compose_program()[0]).parent}{os.pathsep}{os.environ['PATH']}"}
+    environment = {
+        **os.environ,
+        "PATH": f"{Path(compose_program()[0]).parent}{os.pathsep}{os.environ['PATH']}",
+        "COMPOSE_PROJECT_NAME": PROJECT,
+    }
     if subprocess.run(["docker", "info"], env=environment, capture_output=True, check=False).returncode == 0:
         engine = Engine(environment)
-        _bring_images(engine, folder)
+        missing = [image for image in IMAGES.values() if not engine.has(image)]
+        if missing:  # ours would stay behind under their names
+            skip(f"this Docker engine lacks {', '.join(missing)}: otelstream stack up brings them")
         yield engine
         return
+    if os.geteuid() != 0:
+        skip("no Docker engine answers, and only root can start one")
     for program in ("dockerd", "iptables"):
-        require(shutil.which(program) or program, "as root: make stack-binaries")
+        require(shutil.which(program) or program, "make stack-binaries")
+    bridge = Path("/sys/class/net/docker0").exists()
     firewall = subprocess.run(["iptables-save"], capture_output=True, check=True).stdout
     socket = f"unix://{folder / 'docker.sock'}"
     with (folder / "dockerd.log").open("w") as log:
@@ -72,24 +86,23 @@ def running(folder: Path) -> Iterator[Engine]:
             f"dockerd; its log: {folder / 'dockerd.log'}",
             60,
         )
-        _bring_images(engine, folder)
+        _make_images(engine)
         yield engine
     finally:
         daemon.terminate()
         daemon.wait(30)
         # What an engine leaves behind when it ends.
         subprocess.run(["iptables-restore"], input=firewall, check=True)
-        subprocess.run(["ip", "link", "delete", "docker0"], capture_output=True, check=False)
+        if not bridge:
+            subprocess.run(["ip", "link", "delete", "docker0"], capture_output=True, check=False)
+        shutil.rmtree(folder / "data", ignore_errors=True)
 
 
-def _bring_images(engine: Engine, folder: Path) -> None:
-    """Make the images that are not there: an empty one, wget for the health check, and the binary where theirs is."""
-    have = engine.docker("image", "ls", "--format", "{{.Repository}}:{{.Tag}}").split()
+def _make_images(engine: Engine) -> None:
+    """Images of the same names: nothing but the binary, and wget for the health check."""
     require(BUSYBOX, "make stack-binaries")
     for name, image in IMAGES.items():
-        if image not in have:
-            (folder / name).mkdir()
-            engine.docker("build", "--quiet", "--tag", image, "-", stdin=_context(name))
+        engine.docker("build", "--quiet", "--tag", image, "-", stdin=_context(name))
 
 
 def _context(name: str) -> bytes:
@@ -112,7 +125,7 @@ def _context(name: str) -> bytes:
     out = BytesIO()
     with tarfile.open(fileobj=out, mode="w", format=tarfile.GNU_FORMAT) as tar:
         for path, source in files.items():
-            tar.add(source, path)
+            tar.add(source.resolve(), path)
         for link in ("wget", "sh", "sed"):
             item = tarfile.TarInfo(f"bin/{link}")
             item.type, item.linkname = tarfile.SYMTYPE, "busybox"

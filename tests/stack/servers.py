@@ -97,6 +97,13 @@ def jaeger_config(folder: Path) -> Path:
     return path
 
 
+def prometheus_flags() -> list[str]:
+    """What the compose file starts Prometheus with, beside the places of its files."""
+    flags = re.findall(r"^ +- (--[\w.-]+(?:=.+)?)$", (COMPOSE / "docker-compose.yml").read_text(), re.MULTILINE)
+    assert len(flags) >= 5
+    return [flag for flag in flags if not flag.startswith(("--config.file", "--storage.tsdb.path"))]
+
+
 def is_old_jaeger() -> bool:
     components = subprocess.run([BIN / "jaeger", "components"], capture_output=True, text=True, check=True).stdout
     return not all(re.search(rf"\b{name}\b", components) for name in OLD_NAMES)
@@ -127,8 +134,7 @@ def running(folder: Path, *, windows_shorter_by: int = 1) -> Iterator[Stack]:
             str(BIN / "prometheus"),
             f"--config.file={folder / 'prometheus.yml'}",
             f"--storage.tsdb.path={folder / 'data'}",
-            "--web.enable-otlp-receiver",
-            "--enable-feature=exemplar-storage",
+            *prometheus_flags(),
             f"--web.listen-address=127.0.0.1:{prometheus_port}",
         ],
         {},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -11,9 +12,12 @@ from typing import Any
 
 import pytest
 
+from otelstream.stack import ports
 from otelstream.testing import wait_until
 from tests.stack import engine as docker
+from tests.stack.conftest import compose_program, skip
 from tests.stack.engine import Engine
+from tests.stack.servers import COMPOSE
 from tests.stack.web import traces, values
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
@@ -35,10 +39,17 @@ def otelstream(engine: Engine) -> Iterator[Otelstream]:
         command = [sys.executable, "-m", "otelstream", *arguments]
         return subprocess.run(command, env=engine.environment, capture_output=True, text=True, timeout=200, check=False)
 
-    if run("stack", "status").stdout.count("not running") < 3:
-        pytest.skip("the stack is in use here: otelstream stack down")
+    config = json.loads(run_compose(engine, "config", "--format", "json"))
+    taken = ports.busy(port for port in ports.published(config) if port.service in SERVICES)
+    if taken:
+        skip(f"port {taken[0].number} is taken, by a stack that runs here: otelstream stack down")
     yield run
     run("stack", "down", "--volumes")
+
+
+def run_compose(engine: Engine, *arguments: str) -> str:
+    command = [*compose_program(), "--file", str(COMPOSE / "docker-compose.yml"), *arguments]
+    return subprocess.run(command, env=engine.environment, capture_output=True, text=True, check=True).stdout
 
 
 def test_up_waits_until_healthy_and_says_where_to_look(otelstream: Otelstream) -> None:
@@ -68,7 +79,7 @@ def test_a_service_is_seen_in_both(otelstream: Otelstream) -> None:
 
 
 def test_containers_run_as_hardened_as_the_file_says(otelstream: Otelstream, engine: Engine) -> None:
-    names = engine.docker("ps", "--format", "{{.Names}}", "--filter", "name=otelstream-").split()
+    names = engine.docker("ps", "--format", "{{.Names}}", "--filter", f"name={docker.PROJECT}-").split()
     assert len(names) == len(SERVICES)
     for container in engine.inspect(*names):
         host: Any = container["HostConfig"]
@@ -98,8 +109,9 @@ def test_logs_are_shown(otelstream: Otelstream) -> None:
 def test_a_service_that_does_not_start_is_told_with_its_reason(otelstream: Otelstream, engine: Engine) -> None:
     otelstream("stack", "down", "--volumes")
     # A volume that Prometheus may not write to, as one that another user's Prometheus made.
-    engine.docker("volume", "create", "otelstream_prometheus-data")
-    made = ("run", "--rm", "--user=0", "--volume=otelstream_prometheus-data:/data", "--entrypoint=/bin/busybox")
+    volume = f"{docker.PROJECT}_prometheus-data"
+    engine.docker("volume", "create", volume)
+    made = ("run", "--rm", "--user=0", f"--volume={volume}:/data", "--entrypoint=/bin/busybox")
     engine.docker(*made, docker.IMAGES["prometheus"], "sh", "-c", "echo > /data/x; /bin/busybox chown 0 /data")
     up = otelstream("stack", "up", "--timeout", "20", *SERVICES)
     assert up.returncode == 1
@@ -112,6 +124,6 @@ def test_down_leaves_nothing(otelstream: Otelstream, engine: Engine) -> None:
     assert otelstream("stack", "down", "--volumes").returncode == 0
     for kind in ("container", "volume", "network"):
         arguments = ("--all",) if kind == "container" else ()
-        assert engine.docker(kind, "ls", *arguments, "--filter", "name=otelstream", "--quiet") == ""
+        assert engine.docker(kind, "ls", *arguments, "--filter", f"name={docker.PROJECT}", "--quiet") == ""
     status = otelstream("stack", "status")
     assert (status.returncode, status.stdout.count("not running")) == (1, 3)

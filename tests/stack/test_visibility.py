@@ -74,14 +74,6 @@ def test_streams_and_memory_overlap_in_time(stack: Stack, demos: Demos) -> None:
     wait_until(lambda: len(times(streams) & times(memory)) > 10, "streams and memory at the same times")
 
 
-def test_every_expression_of_the_dashboard_and_the_rules_has_data(stack: Stack, demos: Demos) -> None:
-    with expressions.not_reported_yet(stack):
-        asked = expressions.of_dashboard() + expressions.of_rules(stack.prometheus_url)
-        assert len(asked) > 25
-        for what, expr in asked:
-            wait_until(lambda expr=expr: series(stack.prometheus_url, expr), f"data for {what}: {expr}", 60)
-
-
 def test_exemplars_of_the_durations_are_traces_in_jaeger(stack: Stack, demos: Demos) -> None:
     def exemplars() -> list[str]:
         found = get(
@@ -126,6 +118,14 @@ def test_the_memory_alert_fires_for_the_leak_alone(stack: Stack, demos: Demos) -
         stack.prometheus_url, f'count_over_time(ALERTS{{alertname="{alert}", alertstate="firing", job="{QUIET}"}}[1h])'
     )
     assert ever == [], "it never fired for the demo without a leak"
+
+
+def test_every_expression_of_the_dashboard_and_the_rules_has_data(stack: Stack, demos: Demos) -> None:
+    with expressions.not_reported_yet(stack):
+        asked = expressions.of_dashboard() + expressions.of_rules(stack.prometheus_url)
+        assert len(asked) > 25
+        for what, expr in asked:
+            wait_until(lambda expr=expr: series(stack.prometheus_url, expr), f"data for {what}: {expr}", 60)
 
 
 def test_no_rule_fails(stack: Stack, demos: Demos) -> None:

@@ -2,100 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import shlex
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from otelstream.stack import docker as stack_docker
-from otelstream.stack.docker import Compose, Service, StackError
-
-SCRIPT = """#!/bin/sh
-PATH=/usr/bin:/bin
-cd {folder} || exit
-echo "${{0##*/}} $*" >>asked
-for word; do
-    if [ -f "answers/$word" ]; then . "answers/$word"; exit; fi
-done
-"""
-NO_PLUGIN = 'case $0 in *docker) echo "docker: unknown command: docker compose" >&2; exit 1;; esac'
-
-
-class FakeDocker:
-    """The only programs on PATH: each notes what it is asked, and runs the shell text given for that word of it."""
-
-    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.compose = folder / "compose"
-        self._folder, self._programs = folder, folder / "programs"
-        for made in (self.compose, self._programs, folder / "answers"):
-            made.mkdir()
-        self.services()
-        self.publishes()
-        monkeypatch.setenv("PATH", str(self._programs))
-        monkeypatch.setattr(stack_docker, "_POLL_S", 0.01)
-
-    def install(self, *names: str) -> None:
-        for name in names:
-            program = self._programs / name
-            program.write_text(SCRIPT.format(folder=shlex.quote(str(self._folder))), encoding="utf-8")
-            program.chmod(0o755)
-
-    def answers(self, word: str, text: str) -> None:
-        (self._folder / "answers" / word).write_text(text, encoding="utf-8")
-
-    def services(self, *services: Service) -> None:
-        """What is there; as Compose says it since 2.21, one object a line."""
-        self.answers("ps", says("\n".join(map(row, services))))
-
-    def publishes(self, **ports: int) -> None:
-        """The port of each service on 127.0.0.1; as Compose says it, with much else."""
-        services = {
-            name: {"ports": [{"host_ip": "127.0.0.1", "target": 1, "published": str(number), "protocol": "tcp"}]}
-            for name, number in ports.items()
-        }
-        self.answers("config", says(json.dumps({"name": "otelstream", "services": services})))
-
-    def on_up(self, *services: Service, text: str = "") -> None:
-        """What is there once ``up`` was asked, and what ``up`` does then."""
-        (self._folder / "later").write_text(says("\n".join(map(row, services))), encoding="utf-8")
-        self.answers("up", f"mv later answers/ps\n{text}")
-
-    @property
-    def asked(self) -> list[str]:
-        asked = self._folder / "asked"
-        return asked.read_text(encoding="utf-8").splitlines() if asked.exists() else []
-
-    def line(self, arguments: str) -> str:
-        """How ``asked`` shows that these came, for the stack's file."""
-        return f"docker compose --file {self.compose}/docker-compose.yml {arguments}"
-
-    def find(self) -> Compose:
-        return Compose.find(self.compose)
-
-
-def says(text: str) -> str:
-    """Shell text that prints ``text``."""
-    return f"printf '%s\\n' {shlex.quote(text)}"
-
-
-def row(service: Service) -> str:
-    """What ``docker compose ps --format json`` has of a service, among much else."""
-    return json.dumps(
-        {
-            "Name": f"otelstream-{service.name}-1",
-            "Project": "otelstream",
-            "Service": service.name,
-            "State": service.state,
-            "Health": service.health,
-            "ExitCode": service.exit_code,
-        }
-    )
-
-
-def well(name: str) -> Service:
-    return Service(name, "running", "healthy", 0)
+from otelstream.stack.docker import Service, StackError, container_on
+from tests.fake_docker import NO_PLUGIN, FakeDocker, row, says, until, well
 
 
 @pytest.fixture
@@ -116,11 +29,33 @@ def test_the_program_is_asked_where_there_is_no_plugin(docker: FakeDocker) -> No
     docker.install("docker", "docker-compose")
     docker.answers("version", NO_PLUGIN)
     assert docker.find().command("down")[:2] == ["docker-compose", "--file"]
-    assert docker.asked == ["docker compose version", "docker-compose version"]
+    assert docker.asked == ["docker compose version --short", "docker-compose version --short"]
 
 
 def test_the_program_alone_is_enough(docker: FakeDocker) -> None:
     docker.install("docker-compose")
+    assert docker.find().command("down")[0] == "docker-compose"
+
+
+@pytest.mark.parametrize("version", ["2.20", "v2.29.1-desktop.3", "5.6.1", "dev"])
+def test_a_compose_that_knows_all_of_the_file_is_used(docker: FakeDocker, version: str) -> None:
+    docker.install("docker")
+    docker.answers("version", says(version))
+    docker.find()
+
+
+@pytest.mark.parametrize("version", ["1.29.2", "2.19.1"])
+def test_one_that_is_too_old_is_told(docker: FakeDocker, version: str) -> None:
+    docker.install("docker")
+    docker.answers("version", says(version))
+    with pytest.raises(StackError, match=rf"`docker compose` is {version} here\. Install Docker with Compose 2\.20"):
+        docker.find()
+
+
+def test_a_plugin_that_is_too_old_does_not_hide_a_newer_program(docker: FakeDocker) -> None:
+    """A distribution's plugin stays where it is when somebody installs the program of today."""
+    docker.install("docker", "docker-compose")
+    docker.answers("version", "case $0 in *docker) echo 2.19.1;; *) echo v5.6.1;; esac")
     assert docker.find().command("down")[0] == "docker-compose"
 
 
@@ -181,9 +116,93 @@ def test_an_engine_that_hangs_is_not_waited_for(docker: FakeDocker, monkeypatch:
     docker.install("docker")
     compose = docker.find()
     docker.answers("ps", "exec sleep 60")
-    monkeypatch.setattr(stack_docker, "_ANSWER_S", 0.1)
+    monkeypatch.setattr(stack_docker, "_ANSWER_S", 0.01)
     with pytest.raises(StackError, match="Docker does not answer within 0 s"):
         compose.services()
+
+
+@pytest.mark.parametrize(
+    ("names", "started"),
+    [
+        (["prometheus"], ["prometheus"]),
+        (["jaeger"], ["jaeger", "prometheus"]),
+        (["grafana"], ["grafana", "prometheus", "jaeger"]),
+        (["grafana", "jaeger"], ["grafana", "jaeger", "prometheus"]),
+    ],
+)
+def test_what_a_service_depends_on_is_started_with_it(docker: FakeDocker, names: list[str], started: list[str]) -> None:
+    """Each once, though two of them depend on it."""
+    docker.install("docker")
+    assert docker.find().with_needs(names) == started
+
+
+def test_needs_are_followed_as_far_as_they_go(docker: FakeDocker) -> None:
+    docker.install("docker")
+    docker.answers("config", says('{"services": {"a": {"depends_on": {"b": {}}}, "b": {"depends_on": {"c": {}}}}}'))
+    assert docker.find().with_needs(["a"]) == ["a", "b", "c"]
+
+
+def test_all_services_need_no_names(docker: FakeDocker) -> None:
+    docker.install("docker")
+    compose = docker.find()
+    before = docker.asked
+    assert compose.with_needs([]) == []
+    assert docker.asked == before
+
+
+def test_who_may_not_talk_to_docker_is_told_how_to(docker: FakeDocker) -> None:
+    """Its engine runs: to start it would not help."""
+    docker.install("docker")
+    docker.answers("ps", "echo 'Permission denied while trying to connect to the docker API' >&2; exit 1")
+    with pytest.raises(StackError) as error:
+        docker.find().services()
+    assert str(error.value) == (
+        "Docker does not let you in: Permission denied while trying to connect to the docker API\n"
+        "Join the group `docker` (then log in again), or do this as root."
+    )
+
+
+def test_a_file_that_compose_does_not_take_is_not_the_engines_fault(docker: FakeDocker) -> None:
+    docker.install("docker")
+    docker.answers("config", "echo 'services.jaeger: additional property' >&2; exit 15")
+    with pytest.raises(StackError) as error:
+        docker.find().config()
+    assert str(error.value) == "Docker Compose does not take the stack's file: services.jaeger: additional property"
+
+
+def test_a_refusal_without_a_word_is_told(docker: FakeDocker) -> None:
+    docker.install("docker")
+    docker.answers("ps", "exit 1")
+    with pytest.raises(StackError, match=r"^Docker does not answer: \(nothing\)\nStart its engine "):
+        docker.find().services()
+
+
+# Whose port it is
+
+
+def test_the_container_that_publishes_a_port_is_named(docker: FakeDocker) -> None:
+    docker.install("docker")
+    docker.has_given_away(4317)
+    assert (container_on(4317), container_on(4318)) == ("collector", None)
+    assert docker.asked == [f"docker ps --filter publish={port} --format {{{{.Names}}}}" for port in (4317, 4318)]
+
+
+@pytest.mark.parametrize(("answer", "limit_s"), [("echo collector; exit 1", 30), ("exec sleep 60", 0.01)])
+def test_an_engine_that_does_not_say_it_is_nobody_to_ask(
+    docker: FakeDocker, monkeypatch: pytest.MonkeyPatch, answer: str, limit_s: float
+) -> None:
+    """What is in the way is told all the same, then from what this machine knows."""
+    docker.install("docker")
+    docker.answers("publish=4317", answer)
+    monkeypatch.setattr(stack_docker, "_ANSWER_S", limit_s)
+    assert container_on(4317) is None
+
+
+def test_without_docker_there_is_nobody_to_ask(docker: FakeDocker) -> None:
+    docker.install("docker-compose")
+    docker.has_given_away(4317)
+    assert container_on(4317) is None
+    assert docker.asked == []
 
 
 # Starting
@@ -191,18 +210,17 @@ def test_an_engine_that_hangs_is_not_waited_for(docker: FakeDocker, monkeypatch:
 
 def test_progress_is_told_what_docker_writes_and_what_is_there(docker: FakeDocker, tmp_path: Path) -> None:
     docker.install("docker")
-    seen = tmp_path / "seen"
-    docker.on_up(
-        Service("jaeger", "running", "starting", 0), text="mkfifo seen; echo ' jaeger Pulling' >&2; read _ <seen"
-    )
+    starting = Service("jaeger", "running", "starting", 0)
+    docker.on_up(starting, text=f"echo ' jaeger Pulling' >&2; {until('told')}")
+    told = []
 
     def progress(said: str, services: list[Service]) -> None:
-        if said == "jaeger Pulling" and [str(service) for service in services] == ["starting"] and not ended:
-            ended.append(seen.write_text("\n"))  # `up` reads it, and ends
+        told.append((said, services))
+        if told[-1] == ("jaeger Pulling", [starting]):
+            (tmp_path / "told").touch()  # `up` ends
 
-    ended: list[Any] = []
     docker.find().start([], 7, progress)
-    assert ended
+    assert ("jaeger Pulling", [starting]) in told
     assert docker.line("--progress plain up --detach --wait --wait-timeout 7") in docker.asked
 
 
@@ -213,3 +231,21 @@ def test_what_docker_wrote_last_is_kept_when_it_is_still_unread_at_its_end(docke
     with pytest.raises(StackError) as error:
         docker.find().start([], 7, lambda *_: None)
     assert str(error.value).split()[-3:] == ["no", "such", "image"]
+
+
+def test_an_answer_that_is_missed_meanwhile_leaves_what_was_known(docker: FakeDocker, tmp_path: Path) -> None:
+    """Containers come and go, and `ps` fails for it now and then; whether it went well is for `up` to say."""
+    docker.install("docker")
+    jaeger = well("jaeger")
+    (tmp_path / "missed").write_text("echo >asked-in-vain; echo 'No such container: 1f2e' >&2; exit 1")
+    docker.services(jaeger)
+    docker.answers("up", f"{until('told')}; mv missed answers/ps; {until('asked-in-vain')}")
+    told = []
+
+    def progress(_: str, services: list[Service]) -> None:
+        told.append(services)
+        (tmp_path / "told").touch()
+
+    docker.find().start([], 7, progress)
+    assert (tmp_path / "asked-in-vain").exists()
+    assert all(services == [jaeger] for services in told), told

@@ -6,6 +6,8 @@ import os
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import psutil
 import pytest
@@ -14,8 +16,11 @@ from otelstream.stack import ports
 from otelstream.stack.ports import Port
 
 LISTENS = """
-import socket, sys; s = socket.create_server(("127.0.0.1", 0)); print(s.getsockname()[1], flush=True); sys.stdin.read()
+import socket, sys; s = socket.create_server((sys.argv[1], int(sys.argv[2])))
+print(s.getsockname()[1], flush=True); sys.stdin.read()
 """.strip()
+ME = f"process {os.getpid()}, "
+NOT_TOLD = "a process that is not yours to see (sudo lsof -iTCP:{0} -sTCP:LISTEN names it)"
 
 
 def has_ipv6() -> bool:
@@ -29,8 +34,12 @@ def has_ipv6() -> bool:
 NEEDS_IPV6 = pytest.mark.skipif(not has_ipv6(), reason="no IPv6 here")
 
 
+def at(number: int, host: str = "127.0.0.1") -> Port:
+    return Port("jaeger", host, number)
+
+
 def busy(number: int, host: str = "127.0.0.1") -> bool:
-    port = Port("jaeger", host, number)
+    port = at(number, host)
     found = ports.busy([port])
     assert found in ([], [port])
     return bool(found)
@@ -75,6 +84,14 @@ def test_who_listens_on_every_address_is_in_the_way(host: str) -> None:
         assert busy(server.getsockname()[1])
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere this machine has one such address")
+def test_who_listens_on_another_address_is_not() -> None:
+    with socket.create_server(("127.0.0.2", 0)) as server:
+        number = server.getsockname()[1]
+        assert busy(number, "127.0.0.2")
+        assert not busy(number)
+
+
 @NEEDS_IPV6
 def test_a_port_of_ipv6_is_another_one() -> None:
     with socket.create_server(("::1", 0), family=socket.AF_INET6) as server:
@@ -105,25 +122,64 @@ def test_asking_leaves_the_port_free() -> None:
 # Who it is
 
 
-def test_another_process_is_named_with_its_command() -> None:
+@contextmanager
+def another_process(host: str, number: int = 0) -> Iterator[tuple[int, int]]:
+    """One that listens there: its id, and its port."""
     with subprocess.Popen(
-        [sys.executable, "-S", "-c", LISTENS], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-S", "-c", LISTENS, host, str(number)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     ) as process:
         assert process.stdout is not None
-        number = int(process.stdout.readline())
+        yield process.pid, int(process.stdout.readline())
+
+
+def test_another_process_is_named_with_its_command() -> None:
+    with another_process("127.0.0.1") as (pid, number):
         assert busy(number)
         command = f"{sys.executable} -S -c {LISTENS}"
-        assert ports.owner(number) == f"process {process.pid}, {command[:100]}"
+        assert ports.owner(at(number)) == f"process {pid}, {command[:100]}"
 
 
-def test_this_process_is_named() -> None:
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere this machine has one such address")
+def test_the_owner_is_the_one_on_that_address() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
-        assert ports.owner(server.getsockname()[1]).startswith(f"process {os.getpid()}, ")
+        number = server.getsockname()[1]
+        with another_process("127.0.0.2", number) as (pid, _):
+            assert ports.owner(at(number, "127.0.0.1")).startswith(ME)
+            assert ports.owner(at(number, "127.0.0.2")).startswith(f"process {pid}, ")
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", pytest.param("::", marks=NEEDS_IPV6)])
+def test_who_listens_on_every_address_is_the_owner_on_each(host: str) -> None:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.create_server((host, 0), family=family, dualstack_ipv6=family == socket.AF_INET6) as server:
+        assert ports.owner(at(server.getsockname()[1])).startswith(ME)
+
+
+def test_where_every_address_is_needed_whoever_has_one_is_the_owner() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        number = server.getsockname()[1]
+        assert ports.owner(at(number, "0.0.0.0")).startswith(ME)
+
+
+@NEEDS_IPV6
+def test_an_ipv4_address_may_be_written_as_ipv6() -> None:
+    """Java listens so."""
+    with socket.socket(socket.AF_INET6) as server:
+        server.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        server.bind(("::ffff:127.0.0.1", 0))
+        server.listen()
+        number = server.getsockname()[1]
+        assert busy(number)
+        assert ports.owner(at(number)).startswith(ME)
 
 
 def test_who_only_talks_over_a_port_is_not_its_owner() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()) as client:
-        assert ports.owner(client.getsockname()[1]) == "a process that is not yours to see"
+        number = client.getsockname()[1]
+        assert ports.owner(at(number)) == NOT_TOLD.format(number)
 
 
 def test_an_owner_that_the_system_does_not_tell(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -132,4 +188,5 @@ def test_an_owner_that_the_system_does_not_tell(monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr(psutil, "net_connections", denied)
     with socket.create_server(("127.0.0.1", 0)) as server:
-        assert ports.owner(server.getsockname()[1]) == "a process that is not yours to see"
+        number = server.getsockname()[1]
+        assert ports.owner(at(number)) == NOT_TOLD.format(number)
