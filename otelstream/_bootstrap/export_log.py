@@ -1,7 +1,7 @@
 """Under ``otelstream run`` a collector that is away costs the service's log at most a line a minute.
 
-The exporters log each attempt and each failure, several in 20 s, for hours if need be. What is lost is bounded and said
-in the line that comes through; the lines left out are counted in the next one.
+The exporters log each attempt and each failure, several in 20 s, for hours if need be. The first line says what fails
+and why; those left out are counted in the next one that comes through.
 """
 
 from __future__ import annotations

@@ -116,15 +116,13 @@ def scaled(rules: str, by: int) -> str:
 
 
 @contextmanager
-def running(folder: Path, *, windows_shorter_by: int = 1) -> Iterator[Stack]:
+def running(folder: Path, *, windows_shorter_by: int) -> Iterator[Stack]:
     """The stack without Grafana, ready; stopped in the end."""
     prometheus_port, jaeger_port, otlp_port, health, internal = (free_port() for _ in range(5))
     prometheus_url = f"http://127.0.0.1:{prometheus_port}"
     rules = (COMPOSE / "prometheus" / "rules" / "otelstream.yml").read_text()
     (folder / "rules").mkdir()
-    (folder / "rules" / "otelstream.yml").write_text(
-        scaled(rules, windows_shorter_by) if windows_shorter_by > 1 else rules
-    )
+    (folder / "rules" / "otelstream.yml").write_text(scaled(rules, windows_shorter_by))
     config = (COMPOSE / "prometheus" / "prometheus.yml").read_text()
     assert "jaeger:8888" in config
     config = config.replace("jaeger:8888", f"127.0.0.1:{internal}").replace("interval: 15s", "interval: 2s")

@@ -11,6 +11,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from opentelemetry._logs import LogRecord
+from opentelemetry.context import Context
+from opentelemetry.exporter.otlp.proto.grpc._log_exporter import OTLPLogExporter
+from opentelemetry.sdk._logs import LoggerProvider
+from opentelemetry.sdk._logs.export import SimpleLogRecordProcessor
 
 from otelstream.testing import wait_until
 from tests.stack import expressions
@@ -126,6 +131,23 @@ def test_every_expression_of_the_dashboard_and_the_rules_has_data(stack: Stack, 
         assert len(asked) > 25
         for what, expr in asked:
             wait_until(lambda expr=expr: series(stack.prometheus_url, expr), f"data for {what}: {expr}", 60)
+
+
+def test_logs_are_taken(stack: Stack) -> None:
+    """Nothing keeps them, but a service that sends them must not log an error for each batch that is refused."""
+    results: list[str] = []
+
+    class Exporter(OTLPLogExporter):
+        def export(self, batch: Any) -> Any:
+            result = super().export(batch)
+            results.append(result.name)
+            return result
+
+    provider = LoggerProvider(shutdown_on_exit=False)
+    provider.add_log_record_processor(SimpleLogRecordProcessor(Exporter(endpoint=stack.otlp, insecure=True)))
+    provider.get_logger("tests").emit(LogRecord(body="a line", context=Context()))
+    provider.shutdown()
+    assert results == ["SUCCESS"]
 
 
 def test_no_rule_fails(stack: Stack, demos: Demos) -> None:

@@ -18,13 +18,6 @@ VERBS = pytest.mark.parametrize("verb", ["up", "down", "status", "logs"])
 
 
 @pytest.fixture
-def docker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeDocker:
-    docker = FakeDocker(tmp_path, monkeypatch)
-    docker.install("docker")
-    return docker
-
-
-@pytest.fixture
 def interruptible() -> Iterator[None]:
     """Ctrl-C as Python has it, though whoever started the tests in the background ignores it."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)

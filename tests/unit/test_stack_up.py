@@ -26,13 +26,6 @@ Run a service against it; what it does comes to http://localhost:4317:
 
 
 @pytest.fixture
-def docker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeDocker:
-    docker = FakeDocker(tmp_path, monkeypatch)
-    docker.install("docker")
-    return docker
-
-
-@pytest.fixture
 def taken() -> Iterator[list[int]]:
     """Ports that this process listens on."""
     with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as other:
