@@ -83,7 +83,7 @@ class Stack:
     @property
     def environment(self) -> dict[str, str]:
         """For a service that reports to it."""
-        return {"OTEL_EXPORTER_OTLP_ENDPOINT": self.otlp, "OTEL_EXPORTER_OTLP_INSECURE": "true"}
+        return {"OTEL_EXPORTER_OTLP_ENDPOINT": self.otlp}
 
 
 def jaeger_config(folder: Path) -> Path:

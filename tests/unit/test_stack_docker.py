@@ -101,14 +101,14 @@ def test_what_a_release_leaves_out_is_no_fault(docker: FakeDocker) -> None:
     ("service", "is_well", "shown"),
     [
         (Service("jaeger", "running", "healthy", 0), True, "healthy"),
-        (Service("jaeger", "running", "", 0), True, "running"),
+        (Service("jaeger", "running", "", 0), False, "running"),
         (Service("jaeger", "running", "starting", 0), False, "starting"),
         (Service("jaeger", "running", "unhealthy", 0), False, "unhealthy"),
         (Service("jaeger", "exited", "", 137), False, "exited (137)"),
         (Service("jaeger", "restarting", "", 1), False, "restarting"),
     ],
 )
-def test_a_service_is_well_when_it_runs_and_says_nothing_else(service: Service, is_well: bool, shown: str) -> None:
+def test_a_service_is_well_when_it_says_so(service: Service, is_well: bool, shown: str) -> None:
     assert (service.is_well, str(service)) == (is_well, shown)
 
 

@@ -138,6 +138,14 @@ def test_up_that_fails_for_what_the_service_needs_names_that(docker: FakeDocker)
     assert result.output.endswith("Error: The stack did not start.\nprometheus is unhealthy.\ngrafana is created.\n")
 
 
+def test_up_that_fails_for_a_service_that_restarts_again_and_again_names_it_while_it_runs(docker: FakeDocker) -> None:
+    docker.on_up(Service("prometheus", "running", "", 0), Service("jaeger", "created", "", 0), text="exit 1")
+    docker.answers("logs", f"case $* in *prometheus) {says('permission denied')};; esac")
+    result = stack("up")
+    assert result.exit_code == 1
+    assert "\nprometheus is running. Its last words:\n  permission denied\n" in result.output
+
+
 def test_what_was_ill_before_is_no_reason_for_another_service(docker: FakeDocker) -> None:
     docker.services(Service("jaeger", "exited", "", 1))
     docker.on_up(Service("jaeger", "exited", "", 1), Service("prometheus", "restarting", "", 2), text="exit 1")
