@@ -42,7 +42,7 @@ STACK_PACKAGES = docker.io iptables iproute2 busybox-static \
 
 # Editable builds share this tree: one at a time.
 .NOTPARALLEL:
-.PHONY: help demo test test-all test-oldest test-stack lint bench dashboard etcd stack-binaries clean $(VERSIONS:%=test-%)
+.PHONY: help demo test test-all test-oldest test-zoo test-stack lint bench dashboard etcd stack-binaries clean $(VERSIONS:%=test-%)
 
 help: ## Show this
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 24
@@ -64,6 +64,9 @@ test-oldest: .venv-oldest/made ## Run the tests with the oldest dependencies all
 	@# Once more: if a newer Python was set up since, the demo's messages in this tree are made for newer dependencies.
 	.venv-oldest/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
 	.venv-oldest/bin/python -m pytest $(ARGS)
+
+test-zoo: $(VENV) ## Run the leak zoo: services that leak or do not, and what is found (minutes)
+	.venv/bin/python -m pytest tests/zoo $(ARGS)
 
 test-stack: $(VENV) ## Run the tests of the stack, on the real Jaeger, Prometheus, Docker and Zipkin (stack-binaries)
 	.venv/bin/python -m pytest tests/stack $(ARGS)

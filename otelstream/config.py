@@ -24,6 +24,14 @@ class Config:
     """Seconds that the doubling windows grow to."""
     message_events: int = 128
     """Message events listed per window; 0 lists none."""
+    debug_addr: str | None = None
+    """``HOST:PORT`` that the debug address listens on; None: it does not."""
+    debug_token: str | None = None
+    """What a request to the debug address must carry; needed where it listens beyond loopback."""
+    retained_samples: int = 1024
+    """Messages followed per method and side; 0 follows none."""
+    exit_report: bool = False
+    """Print a leak report when the process ends."""
     spelling: Spelling = Spelling.NEW
     """``OTEL_SEMCONV_STABILITY_OPT_IN``."""
     excluded_services: frozenset[str] = frozenset()
@@ -46,6 +54,12 @@ class Config:
             interval=interval,
             interval_max=interval_max,
             message_events=int(_number(env, "MESSAGE_EVENTS", default.message_events, low=0, high=4096, whole=True)),
+            debug_addr=_debug_addr(env),
+            debug_token=env.get(f"{PREFIX}DEBUG_TOKEN", "").strip() or None,
+            retained_samples=int(
+                _number(env, "RETAINED_SAMPLES", default.retained_samples, low=0, high=65536, whole=True)
+            ),
+            exit_report=_switch(env, "EXIT_REPORT"),
             spelling=_spelling(env),
             excluded_services=_services(env.get("OTEL_PYTHON_GRPC_EXCLUDED_SERVICES", "")),
         )
@@ -69,6 +83,20 @@ def _number(
         *(PREFIX, name, text, kind, low, high, default),
     )
     return default
+
+
+def _debug_addr(env: Mapping[str, str]) -> str | None:
+    text = env.get(f"{PREFIX}DEBUG_ADDR", "").strip()
+    return None if text in ("", "none") else text  # "none", as with OTEL_TRACES_EXPORTER: `otelstream run` sets one
+
+
+def _switch(env: Mapping[str, str], name: str) -> bool:
+    text = env.get(PREFIX + name, "").strip().lower()
+    if text in ("1", "true"):
+        return True
+    if text not in ("", "0", "false"):
+        _log.warning("%s%s=%r is not used: it must be 1 or 0; using the default, 0", PREFIX, name, text)
+    return False
 
 
 def _spelling(env: Mapping[str, str]) -> Spelling:

@@ -19,7 +19,7 @@ class GrpcStreamInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # untyped
 
     ``instrument()`` takes, all by keyword and all optional:
 
-    - ``tracer_provider``, ``meter_provider``: default to the global ones.
+    - ``tracer_provider``, ``meter_provider``, ``logger_provider``: default to the global ones.
     - ``filter_``: called with a call's details; False leaves the call out. The filters of
       ``opentelemetry.instrumentation.grpc.filters`` fit.
     - ``request_hook``, ``response_hook``: called with a client's span and the request, or the one response.
@@ -45,7 +45,9 @@ class GrpcStreamInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # untyped
     def _instrument(self, **kwargs: Any) -> None:
         self._take_over = TakeOver()
         self._take_over.start()
-        self._runtime = shared(kwargs.get("tracer_provider"), kwargs.get("meter_provider"))
+        self._runtime = shared(
+            kwargs.get("tracer_provider"), kwargs.get("meter_provider"), kwargs.get("logger_provider")
+        )
         self._watcher = self._runtime.start(
             filter_=_both(self._take_over, kwargs.get("filter_")),
             hooks=Hooks(kwargs.get("request_hook"), kwargs.get("response_hook")),

@@ -5,11 +5,13 @@ from __future__ import annotations
 import inspect
 import threading
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from opentelemetry.metrics import CallbackOptions, Histogram, Meter, Observation
 
 from otelstream import semconv
+from otelstream.history import MethodKey
 from otelstream.observers import Guard
 from otelstream.record import Call, Direction, Outcome, RpcType, Side
 from otelstream.spans import seconds
@@ -44,6 +46,38 @@ class _Method:
             self.sizes[direction] += flow.size
 
 
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """One method and side, its unary calls included where it has both kinds."""
+
+    open: int = 0
+    """Streams open now."""
+    ended: int = 0
+    abandoned: int = 0
+    messages: int = 0
+    oldest: float = 0.0
+    """s; 0 when no stream is open."""
+    idle: float = 0.0
+    """s since the last message of the most idle stream; 0 when none is open."""
+
+    def plus(self, rpc_type: RpcType, method: _Method, now_ns: int) -> Totals:
+        """With the calls of ``method`` added."""
+        calls = list(method.open.values())
+        streams = [] if rpc_type is RpcType.UNARY else calls
+        started = min((call.start_ns for call in streams), default=now_ns)
+        active = min(map(Call.last_activity_ns, streams), default=now_ns)
+        return Totals(
+            open=self.open + len(streams),
+            ended=self.ended + sum(method.ended.values()),
+            abandoned=self.abandoned + method.ended[Outcome.ABANDONED],
+            messages=self.messages
+            + sum(method.counts.values())
+            + sum(call.sent.count + call.received.count for call in calls),
+            oldest=max(self.oldest, seconds(now_ns - started)),
+            idle=max(self.idle, seconds(now_ns - active)),
+        )
+
+
 class MetricsObserver:
     """Registers the instruments of DESIGN.md's metrics table that speak of calls."""
 
@@ -55,6 +89,10 @@ class MetricsObserver:
         self._paused = False
         self.reset()
         self._durations = {side: _duration_histogram(meter, side) for side in Side}
+        self.register(meter)
+
+    def register(self, meter: Meter) -> None:
+        """Have ``meter`` observe, too: all but the durations, which are recorded where they were made."""
         meter.create_observable_up_down_counter(
             semconv.METRIC_STREAMS_OPEN,
             [self._guarded(self._observe_open)],
@@ -118,6 +156,16 @@ class MetricsObserver:
         if key in self._methods or len(self._methods) < _MOST_METHODS:
             return key
         return key._replace(method=semconv.UNKNOWN_METHOD)
+
+    def snapshot(self) -> dict[MethodKey, Totals]:
+        """What is known of each method and side now."""
+        now_ns = self._clock()
+        found: dict[MethodKey, Totals] = {}
+        with self._lock:
+            for key, method in self._methods.items():
+                row = MethodKey(key.method, key.side)
+                found[row] = found.get(row, Totals()).plus(key.rpc_type, method, now_ns)
+        return found
 
     def pause(self) -> None:
         """Observe nothing until ``resume``: the API has no way to unregister an instrument."""

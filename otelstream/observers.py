@@ -63,9 +63,16 @@ class Calls:
     """Every open call of this process, and the fan-out to the observers."""
 
     def __init__(
-        self, observers: Sequence[Observer], clock: Callable[[], int], guard: Guard, message_events: int
+        self,
+        observers: Sequence[Observer],
+        clock: Callable[[], int],
+        guard: Guard,
+        message_events: int,
+        attach: Callable[[Call], None] = lambda _call: None,
     ) -> None:
+        """``attach`` is told of each call before its first message, which may be before it opens."""
         self.clock = clock
+        self.attach = attach
         self.guard = guard
         self.message_events = message_events
         self._open: dict[int, Call] = {}
@@ -94,6 +101,10 @@ class Calls:
     def count_open(self) -> int:
         """How many calls are open."""
         return len(self._open)
+
+    def is_open(self, call_id: int) -> bool:
+        """Whether the call of this id is open."""
+        return call_id in self._open
 
     def forget(self) -> None:
         """Drop all open calls unreported: in a forked child they are the parent's."""

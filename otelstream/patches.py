@@ -1,4 +1,4 @@
-"""What is replaced in grpcio, and how it is put back.
+"""What is replaced in grpcio and in ``threading``, and how it is put back.
 
 Classes are patched rather than the functions that make them (``grpc.server``, ``grpc.insecure_channel``): an
 application that bound those names before we started is covered, and channels and servers stay grpcio's own.
@@ -41,6 +41,7 @@ def apply(watcher: Watcher) -> list[Patch]:
     _patch(
         patches, "grpc.aio._server", "Server", "__init__", partial(_server_init, server.AioServerInterceptor(watcher))
     )
+    _patch(patches, "threading", "Thread", "start", partial(_thread_start, watcher))
     return patches
 
 
@@ -89,6 +90,13 @@ def _server_init(
         args = (*args[:_INTERCEPTORS], _ours_first(interceptor, args[_INTERCEPTORS]), *args[_INTERCEPTORS + 1 :])
     else:
         kwargs = {**kwargs, name: _ours_first(interceptor, kwargs.get(name))}
+    return wrapped(*args, **kwargs)
+
+
+def _thread_start(
+    watcher: Watcher, wrapped: Callable[..., Any], thread: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Any:
+    watcher.guard.run("thread.start", watcher.work.started, thread)
     return wrapped(*args, **kwargs)
 
 

@@ -14,7 +14,9 @@ Rules:
 from __future__ import annotations
 
 import itertools
+import sys
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, NamedTuple
@@ -116,10 +118,28 @@ class Window:
     """Messages of the window that are counted but not in ``messages``."""
 
 
+NEVER = sys.maxsize
+
+Follow = Callable[[Any, int, int], int]
+"""Given a message, its id and its size (By); answers the id of the next message that it wants."""
+
+
 class Flow:
     """One direction of one call. ``intercept/codec.py`` writes these fields inline: a method call would cost more."""
 
-    __slots__ = ("_window_count", "_window_size", "count", "first", "half", "last_ns", "recent", "room", "size")
+    __slots__ = (
+        "_window_count",
+        "_window_size",
+        "count",
+        "first",
+        "follow",
+        "follow_at",
+        "half",
+        "last_ns",
+        "recent",
+        "room",
+        "size",
+    )
 
     def __init__(self, limit: int) -> None:
         self.half = limit // 2
@@ -130,15 +150,20 @@ class Flow:
         self.recent: deque[tuple[int, int, int]] = deque(maxlen=self.half)
         self.room = self.half
         """Messages with an id up to this go to ``first``, later ones to ``recent``."""
+        self.follow_at = NEVER
+        """The id of the next message that goes to ``follow``."""
+        self.follow: Follow = _follow_none
         self._window_count = 0
         self._window_size = 0
 
-    def add(self, size: int, now_ns: int) -> None:
+    def add(self, size: int, now_ns: int, message: Any = None) -> None:
         """Count one message of ``size`` bytes. The readable twin of the closures in ``intercept/codec.py``."""
         self.count = n = self.count + 1
         self.size += size
         self.last_ns = now_ns
         (self.first if n <= self.room else self.recent).append((n, now_ns, size))
+        if n >= self.follow_at:
+            self.follow_at = self.follow(message, n, size)
 
     def take(self) -> tuple[Totals, list[tuple[int, int, int]]]:
         """What this window held; starts the next one."""
@@ -151,6 +176,10 @@ class Flow:
         return totals, [*first, *recent]
 
 
+def _follow_none(_message: Any, _id: int, _size: int) -> int:
+    return NEVER
+
+
 _ids = itertools.count(1)
 
 
@@ -160,6 +189,7 @@ class Call:
     __slots__ = (
         "__weakref__",
         "_open_token",
+        "call_object",
         "code",
         "codec_failed",
         "context",
@@ -170,8 +200,10 @@ class Call:
         "exception_type",
         "id",
         "limit",
+        "made_at",
         "memory_at_window_start",
         "method",
+        "origin",
         "original_method",
         "outcome",
         "peer",
@@ -219,6 +251,12 @@ class Call:
         """The OpenTelemetry context the call runs in. Opaque here."""
         self.trace: Any = None
         """What the span observer keeps with the call. Opaque here."""
+        self.origin: Any = None
+        """What tasks and threads started inside the call are known by. Opaque here."""
+        self.call_object: Any = None
+        """grpc's own object for the call: its context on a server, a weak reference where it takes one. Opaque here."""
+        self.made_at: str | None = None
+        """The line that made the call, on the client side; the handler, on the server side."""
         self.memory_at_window_start = 0
         self.window_index = 0
         self.window_start_ns = start_ns

@@ -4,54 +4,36 @@ from __future__ import annotations
 
 import atexit
 import os
+import sys
 import time
-from dataclasses import dataclass
+from dataclasses import asdict
 from weakref import WeakSet
 
-from opentelemetry import metrics, trace
+from opentelemetry import _logs, metrics, trace
 
-from otelstream import semconv
+from otelstream import leak_log, leftovers, semconv
 from otelstream._version import __version__
 from otelstream.config import Config
+from otelstream.debug.address import DebugAddress
+from otelstream.diagnosis import IDLE_INTERVALS, Diagnosis
+from otelstream.findings import Finding, LeakReport, merged
 from otelstream.intercept.abandoned import AbandonedCalls
+from otelstream.intercept.handling import Handling
+from otelstream.intercept.trouble import Streams
 from otelstream.intercept.watcher import NO_HOOKS, Filter, Hooks, Watcher
-from otelstream.memory import process
+from otelstream.memory import outliving, process
+from otelstream.memory.leak_metrics import LeakMetrics
+from otelstream.memory.retained import RetainedMessages
 from otelstream.metrics import MetricsObserver
 from otelstream.observers import Calls, Guard
-from otelstream.record import Call, Outcome, RpcType, Side
-from otelstream.spans import SpanObserver, seconds, span_of
+from otelstream.record import Call, Outcome, RpcType
+from otelstream.report import text
+from otelstream.spans import SpanObserver
+from otelstream.stream_info import StreamInfo, stream_info
 from otelstream.ticker import Ticker
 
 GUARD = Guard()
 """One for the process, so that each fault is logged once however often it is instrumented."""
-
-
-@dataclass(frozen=True, slots=True)
-class StreamInfo:
-    """An open call, as it was when asked."""
-
-    method: str
-    rpc_type: str
-    """``unary``, ``client_stream``, ``server_stream`` or ``bidi_stream``."""
-    side: str
-    """``server`` or ``client``."""
-    trace_id: str
-    """Hex; all zeros when the call is not traced."""
-    span_id: str
-    age: float
-    """s."""
-    idle: float
-    """s since the last message, or since the start."""
-    deadline: float | None
-    """s, as given when the call started."""
-    sent_count: int
-    received_count: int
-    sent_bytes: int
-    """By."""
-    received_bytes: int
-    """By."""
-    peer: str | None
-    """Address of the other end, where gRPC tells; the target on the client side."""
 
 
 class Runtime:
@@ -62,7 +44,10 @@ class Runtime:
     """
 
     def __init__(
-        self, tracer_provider: trace.TracerProvider | None, meter_provider: metrics.MeterProvider | None
+        self,
+        tracer_provider: trace.TracerProvider | None,
+        meter_provider: metrics.MeterProvider | None,
+        logger_provider: _logs.LoggerProvider | None = None,
     ) -> None:
         self.config = Config.from_environment()
         tracer = trace.get_tracer("otelstream", __version__, tracer_provider, semconv.SCHEMA_URL)
@@ -70,12 +55,33 @@ class Runtime:
         clock = time.time_ns
         self._watchers: WeakSet[Watcher] = WeakSet()
         """Whoever uses this. Weak: a ``traced_channel`` is dropped without a word."""
-        self._spans = SpanObserver(tracer, self.config, process.rss, self._count_open)
+        self._logger_provider = logger_provider
+        self._spans = SpanObserver(tracer, self.config, process.rss, self._count_open, self._memory_of)
         self._metrics = MetricsObserver(meter, clock, GUARD, self._settle)
         self._abandoned = AbandonedCalls()
-        self.calls = Calls((self._spans, self._metrics), clock, GUARD, self.config.message_events)
+        self._handlers: WeakSet[Handling] = WeakSet()
+        self.retained = RetainedMessages(self.config.retained_samples, self.config.interval / 2, clock)
+        self._outliving = outliving.OutlivingWork()
+        self._leak_metrics = LeakMetrics(meter, self.retained, self._outliving, GUARD)
+        self.calls = Calls(
+            (self._spans, self._metrics, self.retained, self._outliving),
+            clock,
+            GUARD,
+            self.config.message_events,
+            self.retained.attach,
+        )
+        streams = Streams(self._handlers, IDLE_INTERVALS * self.config.interval)
+        self.diagnosis = Diagnosis(
+            self.config, self.calls, self._metrics, self.retained, self._outliving, streams, self._announce
+        )
         self.ticker = Ticker(
-            (("intervals", self._export_intervals), ("abandoned", self._end_abandoned)),
+            (
+                ("intervals", self._export_intervals),
+                ("abandoned", self._end_abandoned),
+                ("sweep", self.diagnosis.sweep),
+                ("look", self.diagnosis.look),
+                ("watch", self.diagnosis.watch),
+            ),
             clock,
             self.config.interval,
             GUARD,
@@ -90,11 +96,15 @@ class Runtime:
             excluded_services=self.config.excluded_services,
             hooks=hooks,
             drop_later=self.ticker.post,
-            on_first_call=_register_at_exit,
+            on_first_call=_on_first_call,
             aio_calls=self._abandoned,
+            work=self._outliving,
+            handlers=self._handlers,
         )
         self._watchers.add(watcher)
         self._metrics.resume()
+        self._leak_metrics.paused = False
+        GUARD.run("debug.start", _debug.start, self.config)
         if not self.ticker.running:
             self.ticker.start()
         return watcher
@@ -114,15 +124,18 @@ class Runtime:
         self._rest()
 
     def _rest(self) -> None:
+        if not any(runtime.ticker.running for runtime in _shared.values() if runtime is not self):
+            GUARD.run("debug.stop", _debug.stop)
         self.ticker.stop()
         self.ticker.drain()
         self._metrics.pause()
+        self._leak_metrics.paused = True
 
     def open_streams(self) -> list[StreamInfo]:
         """The open calls, oldest first."""
         self._settle()
         now_ns = self.calls.clock()
-        return [_stream_info(call, now_ns) for call in self.calls.now_open()]
+        return [stream_info(call, now_ns) for call in self.calls.now_open()]
 
     def end_open_calls(self) -> None:
         """The process is about to end: report what is open with the outcome ``open_at_exit``."""
@@ -136,7 +149,23 @@ class Runtime:
         self._abandoned.forget()
         self._metrics.reset()
         self._spans.reset_lock()
+        self.retained.reset()
+        self._outliving.reset()
+        self.diagnosis.reset()
+        for watcher in list(self._watchers):
+            watcher.on_first_call = _on_first_call
         self.ticker.restart_in_forked_child()
+
+    def register(self, meter: metrics.Meter) -> None:
+        """Have ``meter`` observe what this one does, but for the durations."""
+        self._metrics.register(meter)
+        self._leak_metrics.register(meter)
+
+    def _memory_of(self, call: Call) -> semconv.Attributes:
+        return self.diagnosis.memory_of(call)
+
+    def _announce(self, finding: Finding) -> None:
+        leak_log.emit(self._logger_provider, finding)
 
     def _count_open(self) -> int:
         return self.calls.count_open()
@@ -160,34 +189,17 @@ class Runtime:
         return now_ns + int(self.config.interval * 1e9)
 
 
-def _stream_info(call: Call, now_ns: int) -> StreamInfo:
-    span = span_of(call).get_span_context()
-    address = call.peer if call.side is Side.SERVER else call.target
-    return StreamInfo(
-        method=call.method,
-        rpc_type=call.rpc_type.value,
-        side=call.side.value,
-        trace_id=trace.format_trace_id(span.trace_id),
-        span_id=trace.format_span_id(span.span_id),
-        age=seconds(now_ns - call.start_ns),
-        idle=seconds(now_ns - call.last_activity_ns()),
-        deadline=call.deadline_s,
-        sent_count=call.sent.count,
-        received_count=call.received.count,
-        sent_bytes=call.sent.size,
-        received_bytes=call.received.size,
-        peer=None if address is None else address[0] if address[1] is None else f"{address[0]}:{address[1]}",
-    )
-
-
-_shared: dict[tuple[trace.TracerProvider | None, metrics.MeterProvider | None], Runtime] = {}
+_Providers = tuple[trace.TracerProvider | None, metrics.MeterProvider | None, _logs.LoggerProvider | None]
+_shared: dict[_Providers, Runtime] = {}
 
 
 def shared(
-    tracer_provider: trace.TracerProvider | None = None, meter_provider: metrics.MeterProvider | None = None
+    tracer_provider: trace.TracerProvider | None = None,
+    meter_provider: metrics.MeterProvider | None = None,
+    logger_provider: _logs.LoggerProvider | None = None,
 ) -> Runtime:
-    """The runtime of this pair of providers (None: the global one)."""
-    key = tracer_provider, meter_provider
+    """The runtime of these providers (None: the global one)."""
+    key = tracer_provider, meter_provider, logger_provider
     if key not in _shared:
         _shared[key] = Runtime(*key)
     return _shared[key]
@@ -199,19 +211,76 @@ def open_streams() -> list[StreamInfo]:
     return sorted(streams, key=lambda stream: -stream.age)
 
 
+def leak_report() -> LeakReport:
+    """What leaks in this process, as of now: see ``LeakReport``.
+
+    Takes some ms, more when messages are retained: who holds them is looked for, in steps of at most 0.2 s with the
+    GIL held. Raises ``RuntimeError`` when nothing has been instrumented.
+    """
+    if not _shared:
+        raise RuntimeError(
+            "Nothing is watched in this process: call GrpcStreamInstrumentor().instrument() at its start, "
+            "or start it with `otelstream run`."
+        )
+    return merged([runtime.diagnosis.report() for runtime in list(_shared.values())])
+
+
+def left_behind(since_ns: int = 0) -> list[Finding]:
+    """What calls that started at ``since_ns`` (since the Unix epoch) or later have left behind in this process."""
+    return [finding for runtime in list(_shared.values()) for finding in runtime.diagnosis.left_behind(since_ns)]
+
+
+_debug = DebugAddress(
+    GUARD,
+    lambda: [asdict(stream) for stream in open_streams()],
+    leak_report,
+    lambda: [runtime.register for runtime in list(_shared.values())],
+)
+
+
+def debug_port() -> int | None:
+    """Where the debug address listens; None when it does not."""
+    return _debug.port
+
+
 def end_open_calls() -> None:
     """Report every open call with the outcome ``open_at_exit``: the process is about to end."""
+    if any(runtime.config.exit_report for runtime in _shared.values()):
+        GUARD.run("exit.report", _print_exit_report)
     for runtime in list(_shared.values()):
         GUARD.run("exit", runtime.end_open_calls)
 
 
-def _register_at_exit() -> None:
+_reported_by = 0
+"""The process whose exit report is out: SIGTERM and the interpreter's exit may both come by."""
+
+
+def _print_exit_report() -> None:
+    global _reported_by  # noqa: PLW0603  # once per process
+    if _reported_by == os.getpid():
+        return
+    _reported_by = os.getpid()
+    found = left_behind()
+    left = leftovers.lines(found) if found else ["Nothing."]
+    print(  # noqa: T201  # what was asked for
+        f"otelstream: leak report at the end of process {os.getpid()}\n{text(leak_report())}\nLeft behind",
+        *(f"  {line}" for line in left),
+        sep="\n",
+        file=sys.stderr,
+        flush=True,
+    )
+
+
+def _on_first_call() -> None:
+    GUARD.run("debug.child", _debug.start_in_child)
     # What was registered last runs first: the tracer provider, registered before the first call, must still be up.
     atexit.unregister(end_open_calls)
     atexit.register(end_open_calls)
 
 
 def _restart_in_forked_child() -> None:
+    if _shared:
+        GUARD.run("debug.fork", _debug.restart_in_forked_child, next(iter(_shared.values())).config)
     for runtime in list(_shared.values()):
         GUARD.run("fork", runtime.restart_in_forked_child)
 

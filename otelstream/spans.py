@@ -36,14 +36,21 @@ class SpanObserver:
     """
 
     def __init__(
-        self, tracer: Tracer, config: Config, read_memory: Callable[[], int | None], count_open: Callable[[], int]
+        self,
+        tracer: Tracer,
+        config: Config,
+        read_memory: Callable[[], int | None],
+        count_open: Callable[[], int],
+        memory_of: Callable[[Call], semconv.Attributes] = lambda _call: {},
     ) -> None:
+        """``memory_of``: what is known of the memory that a call, or its method, holds."""
         self._tracer = tracer
         self._spelling = config.spelling
         self._interval_ns = int(config.interval * 1e9)
         self._interval_max_ns = int(config.interval_max * 1e9)
         self._read_memory = read_memory
         self._count_open = count_open
+        self._memory_of = memory_of
         self.reset_lock()
 
     def reset_lock(self) -> None:
@@ -72,7 +79,7 @@ class SpanObserver:
             return
         span = kept.span
         if span.is_recording():
-            span.set_attributes(semconv.end_attributes(call, self._spelling))
+            span.set_attributes({**semconv.end_attributes(call, self._spelling), **self._memory_of(call)})
             if call.rpc_type is not RpcType.UNARY:
                 with self._taking:
                     window = call.take_window(call.end_ns)
@@ -126,6 +133,7 @@ class SpanObserver:
             semconv.SENT_BYTES: call.sent.size,
             semconv.RECEIVED_BYTES: call.received.size,
             semconv.STREAMS_OPEN: self._count_open(),
+            **self._memory_of(call),
         }
         memory = self._read_memory()
         if memory is not None:

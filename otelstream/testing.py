@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import grpc
+from opentelemetry.sdk._logs import LoggerProvider, LogRecordProcessor
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
@@ -58,6 +59,26 @@ class RecordedSpans(SpanProcessor):
             return [span for span in self._spans if matches(span)]
 
 
+class RecordedLogs(LogRecordProcessor):
+    """Every log record as it is emitted."""
+
+    def __init__(self) -> None:
+        self.all: list[Any] = []
+
+    def on_emit(self, log_record: Any) -> None:
+        """Called by the SDK, under another name until OpenTelemetry 1.36."""
+        self.all.append(log_record.log_record)
+
+    emit = on_emit
+
+    def shutdown(self) -> None:
+        """Nothing to close."""
+
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:
+        """Nothing waits."""
+        return timeout_millis > 0
+
+
 class Telemetry:
     """Providers that keep everything in memory."""
 
@@ -65,6 +86,9 @@ class Telemetry:
         self.spans = RecordedSpans()
         self.tracer_provider = TracerProvider(sampler=sampler, shutdown_on_exit=False)
         self.tracer_provider.add_span_processor(self.spans)
+        self.logs = RecordedLogs()
+        self.logger_provider = LoggerProvider(shutdown_on_exit=False)
+        self.logger_provider.add_log_record_processor(self.logs)
         self._reader = InMemoryMetricReader()
         self.meter_provider = MeterProvider([self._reader], shutdown_on_exit=False)
 

@@ -57,7 +57,7 @@ def nothing_is_left_behind() -> Iterator[None]:
     assert not left_instrumented
     assert replaced() == []
     assert {number: signal.getsignal(number) for number in SIGNALS} == SIGNALS
-    assert [thread.name for thread in threading.enumerate() if thread.name == "otelstream-ticker"] == []
+    assert [thread.name for thread in threading.enumerate() if thread.name.startswith("otelstream-")] == []
     assert not otel_context.get_current()
     if any(runtime.open_streams() for runtime in runtimes):
         gc.collect()

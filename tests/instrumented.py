@@ -15,7 +15,12 @@ def instrumented_with(telemetry: Telemetry, **options: Any) -> Iterator[None]:
     """Within, gRPC is instrumented and reports to ``telemetry``; ``options`` are those of ``instrument()``."""
     instrumentor = GrpcStreamInstrumentor()
     instrumentor.instrument(
-        tracer_provider=telemetry.tracer_provider, meter_provider=telemetry.meter_provider, **options
+        **{
+            "tracer_provider": telemetry.tracer_provider,
+            "meter_provider": telemetry.meter_provider,
+            "logger_provider": telemetry.logger_provider,
+            **options,
+        }
     )
     try:
         yield

@@ -3,9 +3,9 @@
 import click
 
 from otelstream._version import __version__
-from otelstream.cli import demo, run, stack
+from otelstream.cli import demo, leaks, run, stack, stress
 
-_VERBS = (run.command, demo.command, stack.command)
+_VERBS = (run.command, demo.command, leaks.command, stress.command, stack.command)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})

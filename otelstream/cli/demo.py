@@ -13,7 +13,7 @@ from otelstream.demo.settings import Settings
 
 _DEFAULTS = {
     # So that there is something to see in a run as short as this one.
-    "OTEL_PYTHON_OTELSTREAM_INTERVAL": "5",
+    "OTEL_PYTHON_OTELSTREAM_INTERVAL": "1",
     "OTEL_METRIC_EXPORT_INTERVAL": "5000",
     # A collector that went away does not hold up the end for long.
     "OTEL_EXPORTER_OTLP_TIMEOUT": "2",
@@ -69,5 +69,8 @@ def command(leak: str, duration: float, rate: float, streams: int, aio: bool, po
         role: instrumented(env, [sys.executable], service_name=f"otelstream-demo-{role}")
         for role in ("server", "client")
     }
+    # Both would want the same port; the leaks to look for are the server's, but for `unclosed`.
+    other = "server" if leak == "unclosed" else "client"
+    environments[other]["OTEL_PYTHON_OTELSTREAM_DEBUG_ADDR"] = "none"
     settings = Settings(leak=leak, aio=aio, streams=streams, rate=rate, port=port)
     sys.exit(show.run(settings, duration, environments, console))

@@ -10,9 +10,12 @@ from pathlib import Path
 import click
 
 from otelstream import _bootstrap
+from otelstream.config import PREFIX
 
 _METRIC_EXPORT_INTERVAL_MS = 10_000
 """As long as the first interval of a stream, so that a stream and the memory are seen side by side. The SDK's: 60 s."""
+_DEBUG_ADDR = "127.0.0.1:6060"
+"""Where `otelstream leaks` asks. The port is that of Go's pprof."""
 _SPANS = {"OTEL_BSP_MAX_EXPORT_BATCH_SIZE": "128", "OTEL_BSP_MAX_QUEUE_SIZE": "1024"}
 """An interval span with all its events takes 15 KB to send and 52 KB in memory: so a batch stays below the 4 MiB that
 a gRPC server takes by default, and what waits for a collector that is away below 55 MB. The SDK's: 512 and 2048."""
@@ -107,6 +110,7 @@ def _defaults(env: Mapping[str, str], arguments: Sequence[str]) -> dict[str, str
         "OTEL_LOGS_EXPORTER": "otlp",
         "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc",
         "OTEL_METRIC_EXPORT_INTERVAL": str(_METRIC_EXPORT_INTERVAL_MS),
+        f"{PREFIX}DEBUG_ADDR": _DEBUG_ADDR,
         # Its 31 metrics are more than the few that are of use here, which otelstream starts itself where it is off.
         "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": "system_metrics",
     }

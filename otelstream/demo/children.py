@@ -38,6 +38,8 @@ class Child:
         self.notes: deque[str] = deque()
         """What it wants the user to read."""
         self.port = 0
+        self.verdict = ""
+        """What otelstream makes of it, once it was told to end."""
         self.memory_at_start = 0
         """Resident memory once it had made or served calls, By: importing and connecting is no growth."""
         self.memory = 0
@@ -115,6 +117,7 @@ class Child:
             self.port = report.get("port", self.port)
             if "note" in report:
                 self.notes.append(report["note"])
+            self.verdict = report.get("verdict", self.verdict)
             if "methods" in report:
                 self.methods = {name: Method.from_json(values) for name, values in report["methods"].items()}
             if self.role == "client" or self.port:

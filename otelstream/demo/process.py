@@ -21,7 +21,7 @@ def main(role: str, settings: Settings) -> None:
     reporter = Reporter()
     reporter.start()
     stop = threading.Event()
-    threading.Thread(target=_wait_for_end_of_stdin, args=(stop,), daemon=True).start()
+    threading.Thread(target=_wait_for_end_of_stdin, args=(reporter, stop), daemon=True).start()
     try:
         if settings.aio:
             asyncio.run(_aio(role, settings, reporter, stop))
@@ -33,11 +33,14 @@ def main(role: str, settings: Settings) -> None:
         stop.set()
 
 
-def _wait_for_end_of_stdin(stop: threading.Event) -> None:
+def _wait_for_end_of_stdin(reporter: Reporter, stop: threading.Event) -> None:
     # Not sys.stdin: a thread that waits in it holds a lock that Python wants when it ends.
     while os.read(0, 1024):
         pass
-    stop.set()
+    try:
+        reporter.say_verdict()  # before the streams are closed
+    finally:
+        stop.set()
 
 
 async def _aio(role: str, settings: Settings, reporter: Reporter, stop: threading.Event) -> None:

@@ -114,6 +114,10 @@ class Reporter:
             method.bytes += stream.sent_bytes + stream.received_bytes
         self._say(methods={name: vars(method) for name, method in methods.items()})
 
+    def say_verdict(self) -> None:
+        """Report what otelstream makes of this process."""
+        self._say(verdict=otelstream.leak_report().verdict)
+
     def say_port(self, port: int) -> None:
         """Report the port that the server listens on."""
         self._say(port=port)

@@ -9,6 +9,7 @@ from itertools import count
 from typing import Any
 
 import grpc
+from grpc_reflection.v1alpha import reflection
 
 from otelstream.demo.settings import ALONE_ON_ITS_PORT, MOST_LEAKED, WATCH_BYTES, Settings
 from otelstream.demo.ticks import tick
@@ -68,6 +69,8 @@ def serve(settings: Settings, say_port: Callable[[int], None], stop: threading.E
     )  # a stream takes a thread while it is open
     server = grpc.server(pool, options=ALONE_ON_ITS_PORT)
     ticks_pb2_grpc.add_TickFeedServicer_to_server(TickFeed(settings.leak), server)  # type: ignore[no-untyped-call]  # generated
+    # `otelstream stress` learns the methods from it.
+    reflection.enable_server_reflection(("otelstream.demo.v1.TickFeed", reflection.SERVICE_NAME), server)
     port = server.add_insecure_port(f"127.0.0.1:{settings.port}")
     server.start()
     say_port(port)

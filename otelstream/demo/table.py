@@ -77,6 +77,8 @@ def summary(settings: Settings, elapsed_s: float, children: Sequence[Child]) -> 
         yield f"  {child.role}: {sum(outcomes.values()):,} calls opened: {ended or 'none'}; {_totals(child)}"
         memory = f"{size(child.memory_at_start)} at the start, {_memory(child)} at the end"
         yield f"  {' ' * len(child.role)}  memory {memory}"
+        if child.verdict:
+            yield f"  {' ' * len(child.role)}  verdict: {child.verdict}"
     leak = LEAKS[settings.leak]
     yield leak.what + (f" ({leak.code})" if leak.code else "")
     yield f"Where to look: {leak.look}"

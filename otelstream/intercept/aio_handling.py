@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import gc
 import inspect
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import aclosing
 from itertools import repeat
+from types import AsyncGeneratorType
 from typing import Any
 
 import grpc
@@ -15,6 +17,7 @@ import wrapt
 
 from otelstream.intercept.handling import Handling
 from otelstream.intercept.watcher import Watcher
+from otelstream.memory import whereabouts
 from otelstream.record import Call, RpcType
 
 
@@ -27,10 +30,36 @@ class AioHandling(Handling):
         super().__init__(watcher, call, metadata)
         self._task = asyncio.current_task()
         self._cancel_followed = False
+        self._requests: Any = None
         if self._task is not None:
             self._task.add_done_callback(lambda _task: self.terminated())
 
+    def peer_is_gone(self) -> bool:
+        # grpc cancels the task, and then waits for it: only a task whose call is over is waited for.
+        return super().peer_is_gone() or self._cancelled_by_peer() or self._is_awaited()
+
+    def half_closed(self) -> bool:
+        # The iterator of requests keeps its state to itself. It has let go of all it held when it is at its end.
+        if self._requests is None:
+            return False
+        inner = (item for item in gc.get_referents(self._requests) if type(item).__name__ == "async_generator")
+        return any(not gc.get_referents(item) for item in inner)
+
+    def sending_blocked(self) -> bool:
+        responses = self._running() if self._running is not None else None
+        if isinstance(responses, AsyncGeneratorType):
+            # It waits for nothing itself: so gRPC has its last message, and does not ask for the next.
+            return responses.ag_frame is not None and responses.ag_await is None and not responses.ag_running
+        return "write" in (whereabouts.awaited_name(responses) or "")
+
+    def where(self) -> str | None:
+        running = self._running() if self._running is not None else None
+        if running is None:  # a plain handler, in a thread
+            return whereabouts.function(self._behavior)
+        return whereabouts.of_awaiting(running) or whereabouts.function(self._behavior)
+
     def wrap(self, behavior: Callable[..., Any]) -> Callable[..., Any]:
+        self._behavior = behavior
         # The kind of function must stay the same: grpc chooses by it how to call the handler.
         if inspect.isasyncgenfunction(behavior):
             return self._async_generator(behavior)
@@ -41,8 +70,11 @@ class AioHandling(Handling):
         return self._plain_function(behavior)
 
     def terminated(self) -> None:
+        self._call.call_object = self._context
         super().terminated()
-        self._task = None  # the task holds this callback: do not wait for the garbage collector
+        self._call.call_object = None
+        self._task = self._requests = None  # the task holds the callback that brought us here
+        self._leave()
 
     def _still_running(self) -> bool:
         return not self._cancelled_by_peer()
@@ -64,8 +96,11 @@ class AioHandling(Handling):
         the status. In up to 10 % of cancellations grpc tells it later still, before grpcio 1.72 in half of them or all:
         then the call counts as ok.
         """
+        self._cancel_followed = self._is_awaited()
+
+    def _is_awaited(self) -> bool:
         waiting = getattr(self._task, "_callbacks", None) or ()
-        self._cancel_followed = any("wakeup" in repr(callback).lower() for callback, *_ in waiting)
+        return any("wakeup" in repr(callback).lower() for callback, *_ in waiting)
 
     def _raised(self, error: BaseException) -> None:
         lost_connection = isinstance(error, grpc.aio.BaseError) and not isinstance(
@@ -78,21 +113,27 @@ class AioHandling(Handling):
         code = super()._chosen_code()
         return None if code == grpc.StatusCode.OK.name else code  # some grpcio versions start with OK
 
+    def _take(self, requests: Any) -> None:
+        if self._call.rpc_type in (RpcType.CLIENT_STREAM, RpcType.BIDI_STREAM):
+            self._requests = requests
+
     def _coroutine(self, behavior: Callable[..., Any]) -> Callable[..., Any]:
         async def coroutine(request: Any, context: Any) -> Any:
+            self._take(request)
             self.begin(context)
             self.enter_context()
             with self:
-                return await behavior(request, context)
+                return await self._watch(behavior(request, context))
 
         return coroutine
 
     def _async_generator(self, behavior: Callable[..., Any]) -> Callable[..., Any]:
         async def async_generator(request: Any, context: Any) -> AsyncIterator[Any]:
+            self._take(request)
             self.begin(context)
             self.enter_context()
             with self:
-                async with aclosing(behavior(request, context)) as responses:
+                async with aclosing(self._watch(behavior(request, context))) as responses:
                     async for response in responses:
                         yield response
 

@@ -17,6 +17,7 @@ import wrapt
 from otelstream.intercept import address, ending
 from otelstream.intercept.codec import counting_decoder, counting_encoder, is_counting, telling
 from otelstream.intercept.watcher import CallDetails, Watcher, with_context
+from otelstream.memory import whereabouts
 from otelstream.record import Call, RpcType, Side
 from otelstream.spans import span_of
 
@@ -75,6 +76,8 @@ def _begin(method: Method, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Beg
         *method.args,
         **method.kwargs,
     )
+    if method.rpc_type is not RpcType.UNARY:
+        call.made_at = whereabouts.of_caller()
     watcher.calls.open(call)
     if watcher.hooks.request is not None:
         request = args[0] if args else kwargs.get("request", kwargs.get("request_iterator"))

@@ -32,6 +32,8 @@ def counting_decoder(call: Call, deserialize: Codec | None, clock: Callable[[], 
             flow.size += (size := len(data))
             flow.last_ns = now_ns = clock()
             (flow.first if n <= flow.room else flow.recent).append((n, now_ns, size))
+            if n >= flow.follow_at:
+                flow.follow_at = flow.follow(message, n, size)
         except Exception as error:  # noqa: BLE001  # whatever fails of ours must not reach the RPC
             guard.fault("codec.received", error)
         return message
@@ -59,6 +61,8 @@ def counting_encoder(call: Call, serialize: Codec | None, clock: Callable[[], in
             flow.size += size
             flow.last_ns = now_ns = clock()
             (flow.first if n <= flow.room else flow.recent).append((n, now_ns, size))
+            if n >= flow.follow_at:
+                flow.follow_at = flow.follow(message, n, size)
         except Exception as error:  # noqa: BLE001  # whatever fails of ours must not reach the RPC
             guard.fault("codec.sent", error)
         return data

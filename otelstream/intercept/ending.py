@@ -44,6 +44,7 @@ def watch_sync(watcher: Watcher, call: Call, made: Any) -> bool:
     """End ``call`` when ``made``, a sync call object, ends or is dropped. True: that is certain now."""
     if not hasattr(made, "add_callback"):
         return watch_foreign(watcher, call, made)
+    call.call_object = weakref.ref(made)
     # grpcio's own state outlives the call object and does not keep it; the public way to the code would keep it. It
     # holds our callback in turn, so we let go of it as soon as one of the two has been told.
     states = [getattr(made, "_state", None)]
@@ -91,6 +92,7 @@ def watch_aio(watcher: Watcher, call: Call, made: Any) -> bool:
     cython_call = getattr(made, "_cython_call", None)
     if cython_call is not None:
         _watch_cython(watcher, call, cython_call)
+        call.call_object = weakref.ref(made)
         if call.rpc_type.response_streaming:
             watcher.aio_calls.watch(call, made)
         return True

@@ -7,7 +7,11 @@ outcome: a handler that had not finished by then was cut short by the client, th
 
 from __future__ import annotations
 
+import sys
+import threading
+import weakref
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from itertools import repeat
 from types import GeneratorType
 from typing import Any
@@ -17,7 +21,8 @@ from opentelemetry import context as otel_context
 
 from otelstream.intercept import address
 from otelstream.intercept.watcher import Watcher, code_name
-from otelstream.record import Call, State
+from otelstream.memory import whereabouts
+from otelstream.record import Call, RpcType, State
 
 # grpc-timeout is rounded on its way (PROTOCOL-HTTP2.md), and the client's own timer fires first: a call that is
 # cancelled this close to its deadline was ended by it.
@@ -38,6 +43,43 @@ class Handling:
         self._context: Any = None
         self._code: str | None = None
         """The status that the handler's end means; None while it runs or when it was cut short."""
+        self._behavior: Any = None
+        self._running: weakref.ref[Any] | None = None
+        """The coroutine or generator that the handler is, where it is one."""
+        self._thread_id = 0
+        self._left = False
+
+    @property
+    def call(self) -> Call:
+        """Its record."""
+        return self._call
+
+    @property
+    def still_runs(self) -> bool:
+        """The handler has started, and neither returned nor raised."""
+        return self._thread_id != 0 and not self._left
+
+    def peer_is_gone(self) -> bool:
+        """The call is over for the other side, whatever the handler does."""
+        return self._call.state is State.ENDED
+
+    def half_closed(self) -> bool:
+        """The client has said that it sends no more, and the handler was told."""
+        return False
+
+    def sending_blocked(self) -> bool:
+        """gRPC has not taken the last message, for the client makes no room for it."""
+        return False
+
+    def where(self) -> str | None:
+        """The line that the handler is at; else where it is defined."""
+        raise NotImplementedError
+
+    def _watch(self, running: Any) -> Any:
+        """``running``, noted: what the handler answered."""
+        with suppress(TypeError):
+            self._running = weakref.ref(running)
+        return running
 
     def wrap(self, behavior: Callable[..., Any]) -> Callable[..., Any]:
         """The user's ``behavior``, observed."""
@@ -63,6 +105,8 @@ class Handling:
     def begin(self, context: Any) -> None:
         """The handler is about to start with grpc's ``context``: open the record."""
         self._context = context
+        self._thread_id = threading.get_ident()
+        self._watcher.handlers.add(self)
         self._watcher.guard.run("server.begin", self._begin, context)
 
     def __enter__(self) -> None:
@@ -73,6 +117,7 @@ class Handling:
             self.returned()
         elif not isinstance(error, GeneratorExit):  # grpc lets go of the responses before the last of them
             self.raised(error)
+        self._leave()
 
     def _begin(self, context: Any) -> None:
         call = self._call
@@ -92,10 +137,12 @@ class Handling:
         """
         if self._call.context is not None:
             self._watcher.guard.run("server.context", otel_context.attach, self._call.context)
+        self._watcher.guard.run("server.enter", self._watcher.work.enter, self._call)
 
     def returned(self) -> None:
         """The handler finished by itself."""
         self._watcher.guard.run("server.returned", self._returned)
+        self._leave()
 
     def _returned(self) -> None:
         if self._still_running():
@@ -104,6 +151,7 @@ class Handling:
     def raised(self, error: BaseException) -> None:
         """The handler raised."""
         self._watcher.guard.run("server.raised", self._raised, error)
+        self._leave()
 
     def _raised(self, error: BaseException) -> None:
         if self._still_running():
@@ -114,6 +162,16 @@ class Handling:
     def terminated(self) -> None:
         """grpc is done with the call, however it ended."""
         self._watcher.guard.run("server.terminated", self._terminated)
+        self._let_go()
+
+    def _leave(self) -> None:
+        self._left = True
+        self._let_go()
+
+    def _let_go(self) -> None:
+        """Of what would wait for the garbage collector: once the call has ended and the handler has left."""
+        if self._left and self._call.state is State.ENDED:
+            self._context = self._behavior = None
 
     def _terminated(self) -> None:
         call = self._call
@@ -148,7 +206,27 @@ class Handling:
 class SyncHandling(Handling):
     """For ``grpc.server``: handlers run in a thread pool, grpc tells the end through ``context.add_callback``."""
 
+    def half_closed(self) -> bool:
+        requests_stream = self._call.rpc_type in (RpcType.CLIENT_STREAM, RpcType.BIDI_STREAM)
+        return requests_stream and getattr(self._state(), "client", None) == "closed"
+
+    def sending_blocked(self) -> bool:
+        return any("send" in token and "message" in token for token in tuple(getattr(self._state(), "due", ())))
+
+    def where(self) -> str | None:
+        running = self._running() if self._running is not None else None
+        return (
+            whereabouts.of_awaiting(running)
+            or whereabouts.of_frame(sys._current_frames().get(self._thread_id), libraries=False)
+            or whereabouts.function(self._behavior)
+        )
+
+    def _state(self) -> Any:
+        """grpcio's own state of the call: nothing public tells what is asked of it here."""
+        return getattr(self._context, "_state", None)
+
     def wrap(self, behavior: Callable[..., Any]) -> Callable[..., Any]:
+        self._behavior = behavior
         if getattr(behavior, "experimental_non_blocking", False):
             wrapped = self._non_blocking(behavior)
         elif self._call.rpc_type.response_streaming:
@@ -162,6 +240,7 @@ class SyncHandling(Handling):
 
     def _begin(self, context: Any) -> None:
         self._call.target = _authority(context)
+        self._call.call_object = weakref.ref(context)
         super()._begin(context)
         self.enter_context()
         if not context.add_callback(self.terminated):
@@ -173,11 +252,11 @@ class SyncHandling(Handling):
     def _cancelled_by_peer(self) -> bool:
         # When a client cancels, its request iterator may end on the server before grpc says that it was cancelled: the
         # handler then finishes as if all were well. Only grpcio's own state tells afterwards.
-        return getattr(getattr(self._context, "_state", None), "client", None) == "cancelled"
+        return getattr(self._state(), "client", None) == "cancelled"
 
     def _cut_short(self) -> str:
         # A None among its responses ends a stream as if it were the last, and grpc never asks the handler for more.
-        if getattr(getattr(self._context, "_state", None), "statused", False) and not self._cancelled_by_peer():
+        if getattr(self._state(), "statused", False) and not self._cancelled_by_peer():
             return self._chosen_code() or grpc.StatusCode.OK.name
         return super()._cut_short()
 
@@ -193,7 +272,7 @@ class SyncHandling(Handling):
         def streaming(request: Any, context: Any) -> Any:
             self.begin(context)
             try:
-                responses = behavior(request, context)
+                responses = self._watch(behavior(request, context))
             except BaseException as error:
                 self.raised(error)
                 raise

@@ -5,6 +5,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
+from weakref import WeakSet
 
 import grpc
 from opentelemetry import context as otel_context
@@ -13,6 +14,7 @@ from opentelemetry.instrumentation.utils import is_instrumentation_enabled
 from opentelemetry.propagators.textmap import Getter
 
 from otelstream.intercept.abandoned import AbandonedCalls
+from otelstream.memory.outliving import OutlivingWork
 from otelstream.observers import Calls
 from otelstream.record import Call, Outcome, RpcType, Side
 
@@ -60,6 +62,8 @@ class Watcher:
         drop_later: Callable[[Callable[[], None]], None],
         on_first_call: Callable[[], None],
         aio_calls: AbandonedCalls,
+        work: OutlivingWork,
+        handlers: WeakSet[Any],
     ) -> None:
         self.calls = calls
         self.guard = calls.guard
@@ -69,9 +73,13 @@ class Watcher:
         self.hooks = hooks
         self.drop_later = drop_later
         self.aio_calls = aio_calls
+        self.work = work
+        """Told in which context a server's call goes on, and of threads that start."""
+        self.handlers = handlers
+        """The ``Handling`` of each handler that runs, and of some that no longer do."""
         self.sync_calls: dict[int, weakref.ref[Any]] = {}
         """Tell when an open call's object is dropped."""
-        self._on_first_call: Callable[[], None] | None = on_first_call
+        self.on_first_call: Callable[[], None] | None = on_first_call
         self.enabled = True
 
     def wants(self, full_method: str, details: Any) -> bool:
@@ -84,11 +92,13 @@ class Watcher:
 
     def new_call(self, full_method: str, side: Side, rpc_type: RpcType) -> Call:
         """A record for a call that arrives or is made now."""
-        if self._on_first_call is not None:
-            tell, self._on_first_call = self._on_first_call, None
+        if self.on_first_call is not None:
+            tell, self.on_first_call = self.on_first_call, None
             tell()
         method = full_method.lstrip("/")
-        return Call(method, side, rpc_type, self.clock(), message_events=self.calls.message_events)
+        call = Call(method, side, rpc_type, self.clock(), message_events=self.calls.message_events)
+        self.guard.run("call.attach", self.calls.attach, call)
+        return call
 
     def parent_context(self, metadata: Iterable[tuple[str, Any]] | None) -> otel_context.Context:
         """The context that the peer sent in ``metadata``, over the current one; that alone when a propagator fails."""

@@ -146,7 +146,8 @@ class SplitReader:
 
 
 @cache
-def _split_reader() -> SplitReader:
+def split_reader() -> SplitReader:
+    """The reader of this process: what it lacks is logged once."""
     return SplitReader()
 
 
@@ -157,7 +158,7 @@ def register(
     meter: Meter,
     *,
     guard: Guard | None = None,
-    find_reader: Callable[[], SplitReader] = _split_reader,
+    find_reader: Callable[[], SplitReader] = split_reader,
     find_cgroup: Callable[[], Cgroup | None] = own_cgroup,
 ) -> None:
     """Register ``otelstream.memory.usage`` and ``container.memory.*`` (By), each where it can be read.

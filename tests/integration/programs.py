@@ -74,7 +74,8 @@ def start(collector: Collector) -> Iterator[Start]:
             **environment: str,
         ) -> Program:
             command = [sys.executable, *arguments]
-            env = {**os.environ, **collector.environment, **environment}
+            debug_addr = {"OTEL_PYTHON_OTELSTREAM_DEBUG_ADDR": "none"}  # several at once would want the same
+            env = {**os.environ, **collector.environment, **debug_addr, **environment}
             if instrument == "opentelemetry-instrument":
                 command.insert(0, str(Path(sys.executable).with_name(instrument)))
                 env |= {

@@ -82,8 +82,8 @@ class Stack:
 
     @property
     def environment(self) -> dict[str, str]:
-        """For a service that reports to it."""
-        return {"OTEL_EXPORTER_OTLP_ENDPOINT": self.otlp}
+        """For a service that reports to it. No debug address: its port may be taken, and the service would log that."""
+        return {"OTEL_EXPORTER_OTLP_ENDPOINT": self.otlp, "OTEL_PYTHON_OTELSTREAM_DEBUG_ADDR": "none"}
 
 
 def jaeger_config(folder: Path) -> Path:

@@ -18,11 +18,25 @@ def test_values_are_read() -> None:
             "OTEL_PYTHON_OTELSTREAM_INTERVAL": "2.5",
             "OTEL_PYTHON_OTELSTREAM_INTERVAL_MAX": " 60 ",
             "OTEL_PYTHON_OTELSTREAM_MESSAGE_EVENTS": "0",
+            "OTEL_PYTHON_OTELSTREAM_DEBUG_ADDR": " 127.0.0.1:6060",
+            "OTEL_PYTHON_OTELSTREAM_DEBUG_TOKEN": "swordfish",
+            "OTEL_PYTHON_OTELSTREAM_RETAINED_SAMPLES": "512",
+            "OTEL_PYTHON_OTELSTREAM_EXIT_REPORT": "1",
             "OTEL_SEMCONV_STABILITY_OPT_IN": "http,rpc/dup",
             "OTEL_PYTHON_GRPC_EXCLUDED_SERVICES": "a.B, grpc.health.v1.Health,",
         }
     )
-    assert config == Config(2.5, 60.0, 0, Spelling.BOTH, frozenset({"a.B", "grpc.health.v1.Health"}))
+    assert config == Config(
+        interval=2.5,
+        interval_max=60.0,
+        message_events=0,
+        debug_addr="127.0.0.1:6060",
+        debug_token="swordfish",
+        retained_samples=512,
+        exit_report=True,
+        spelling=Spelling.BOTH,
+        excluded_services=frozenset({"a.B", "grpc.health.v1.Health"}),
+    )
 
 
 @pytest.mark.parametrize(
@@ -34,6 +48,8 @@ def test_values_are_read() -> None:
         ("INTERVAL_MAX", "inf", "must be a number from 0.1 to 86400; using the default, 300"),
         ("MESSAGE_EVENTS", "1.5", "must be a whole number from 0 to 4096; using the default, 128"),
         ("MESSAGE_EVENTS", "-1", "must be a whole number from 0 to 4096; using the default, 128"),
+        ("RETAINED_SAMPLES", "many", "must be a whole number from 0 to 65536; using the default, 1024"),
+        ("EXIT_REPORT", "yes", "must be 1 or 0; using the default, 0"),
     ],
 )
 def test_a_bad_value_costs_one_line_that_names_it(

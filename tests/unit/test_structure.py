@@ -9,19 +9,34 @@ import otelstream
 
 ROOT = Path(otelstream.__file__).parent
 LAYERS = [
-    {"record", "_version"},
-    {"semconv"},
-    {"config", "observers", "message_events"},
+    {"record", "_version", "findings"},
+    {"semconv", "history"},
+    {"config", "observers", "message_events", "slope", "trend", "wording", "process_growth"},
+    {"verdict", "report", "leak_log", "leftovers"},
     {"ticker", "spans"},
-    {"intercept", "metrics", "memory"},
+    {"stream_info", "intercept", "metrics", "memory"},
+    {"diagnosis"},
+    {"debug"},
     {"patches", "takeover"},
     {"runtime"},
     {"instrumentor", "interceptors"},
     {"__init__", "testing"},
-    {"stack"},
+    {"stack", "stress", "pytest_plugin"},
     {"cli", "demo", "__main__", "_bootstrap"},
 ]
-PURE = {"record": set[str](), "observers": set[str](), "ticker": set[str](), "config": set[str]()}
+PURE = (
+    "record",
+    "observers",
+    "ticker",
+    "config",
+    "findings",
+    "history",
+    "verdict",
+    "wording",
+    "slope", "trend",
+    "process_growth",
+    "leftovers",
+)
 
 
 def imports(path: Path) -> set[str]:

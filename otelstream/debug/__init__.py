@@ -1,0 +1,1 @@
+"""The debug address: streams, leaks and metrics of this process, over HTTP."""

@@ -1,0 +1,111 @@
+"""What the search for holders is made of: objects, and how one holds another."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any
+
+from otelstream.memory import peek, places
+
+
+class Rank(IntEnum):
+    """How good a name is as the answer to "who holds it?"; the best first."""
+
+    MANY = 0
+    """Below it is a container of many."""
+    SOME = 1
+    """A container of a few, or a chain of linked objects."""
+    REGISTERED = 2
+    """What calls something later: an event loop, a finalizer; a context variable."""
+    ROOT = 3
+    """A variable: of a module, a class, a function."""
+    ATTRIBUTE = 4
+    """An attribute of one instance: it may be a wrapper that each message has."""
+    FOREIGN_MANY = 5
+    """Python's own or an installed package's."""
+    FOREIGN = 6
+    NONE = 7
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """One object holds another."""
+
+    label: str = ""
+    """For the path; empty for what only leads on."""
+    name: str = ""
+    """With file and line; empty when this is no name."""
+    rank: Rank = Rank.NONE
+    """As long as nothing below it says more."""
+    size: int = 0
+    """Elements of a container that can grow; else 0."""
+    foreign: bool = False
+    """Not of the user's code."""
+    is_attribute: bool = False
+    is_last: bool = False
+    """Nothing above it is worth a look."""
+
+
+class Node:
+    """An object on a way up from a message."""
+
+    __slots__ = ("children", "is_ours", "is_queue", "item", "links", "word")
+
+    def __init__(self, item: Any) -> None:
+        kind = type(item)
+        self.item = item
+        """None when the search is over."""
+        self.children: list[Node] = []
+        """What it holds."""
+        self.links: list[tuple[Node, Link]] = []
+        """What holds it, and how."""
+        self.is_ours = False
+        """Something of otelstream holds it."""
+        self.word = peek.type_name(kind)
+        self.is_queue = not peek.is_container(kind) and any(peek.module_of(base) in _QUEUES for base in peek.mro(kind))
+
+
+class Level:
+    """What is looked up again and again within one level of a search, and forgotten with it: it holds classes."""
+
+    def __init__(self) -> None:
+        self.namespaces = peek.module_namespaces()
+        self._mentioned: dict[int, list[str]] = {}
+        self._attributes: dict[tuple[int, str], tuple[type, str]] = {}
+
+    def mentioned(self, kind: type) -> list[str]:
+        """``peek.attributes_mentioned``."""
+        found = self._mentioned.get(id(kind))
+        if found is None:
+            found = self._mentioned[id(kind)] = peek.attributes_mentioned(kind)
+        return found
+
+    def attribute_at(self, kind: type, name: str) -> tuple[type, str]:
+        """``places.attribute_at``."""
+        key = id(kind), name
+        if key not in self._attributes:
+            self._attributes[key] = places.attribute_at(kind, name)
+        return self._attributes[key]
+
+
+Found = Iterator[tuple[Node, Link]]
+"""What is held, and how. It is not always the child: the dict of an instance stands for what is in it."""
+
+_QUEUES = frozenset({"queue", "_queue", "asyncio.queues", "collections", "collections.abc"})
+
+
+def plain(name: str) -> str:
+    """For a path."""
+    return name.replace("`", "")
+
+
+def variable(text: str, place: str, foreign: bool, rank: Rank = Rank.ROOT, size: int = 0) -> Link:
+    """A name above which there is nothing to look for."""
+    return Link(plain(text), text + place, rank, size, foreign, is_last=True)
+
+
+def local(name: str, place: str, foreign: bool) -> Link:
+    """A local variable of a function that runs or waits."""
+    return variable(f"local `{name}` of {place}" if name else f"a value in {place}", "", foreign)

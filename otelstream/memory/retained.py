@@ -1,0 +1,154 @@
+"""Messages that stay referenced after they were read or sent, and calls that do after they ended: by method and side.
+
+Which messages are sampled is decided per direction of each call: a message's place is its number there plus an offset
+that is random per call. How they are followed: ``samples.py``.
+"""
+
+from __future__ import annotations
+
+import random
+import weakref
+from collections.abc import Callable
+from enum import Enum
+from typing import Any
+
+from otelstream import semconv
+from otelstream.history import MethodKey
+from otelstream.memory.samples import BUDGET_BYTES, Estimate, Held, Pool
+from otelstream.record import Call, Outcome
+
+_TOTAL_BUDGET_BYTES = 4 * BUDGET_BYTES
+_MOST_METHODS = 1000
+
+
+class What(Enum):
+    """What is followed."""
+
+    MESSAGE = "message"
+    STREAM = "stream"
+    """grpc's object for a call that has ended: a server's context, a client's call."""
+
+
+class _Follower:
+    """Chooses the messages of one direction of one call. Holds neither the call nor its flow: no reference cycle."""
+
+    __slots__ = ("_call_id", "_clock", "_every", "_flow_offset", "_pool", "_sent")
+
+    def __init__(self, pool: Pool, call_id: int, clock: Callable[[], int], *, sent: bool) -> None:
+        self._pool = pool
+        self._sent = sent
+        self._call_id = call_id
+        self._clock = clock
+        self._every = pool.every
+        self._flow_offset = random.getrandbits(20)
+
+    def first(self) -> int:
+        """The id of the first message to be sampled."""
+        return self._every - self._flow_offset % self._every
+
+    def __call__(self, message: Any, number: int, size: int) -> int:
+        pool = self._pool
+        place = number + self._flow_offset
+        weight = max(self._every, pool.every)
+        if place % weight == 0 and not _shared(message):
+            pool.add(message, place, weight, size, self._call_id, self._clock(), sent=self._sent)
+        self._every = every = pool.every
+        return number + every - place % every
+
+
+def _shared(message: Any) -> bool:
+    """Python itself may hold such an object, so that its reference count says nothing."""
+    kind = type(message)
+    return kind in _SCALARS or (kind in _SEQUENCES and len(message) < 2)  # noqa: PLR2004  # those are cached
+
+
+_SCALARS = frozenset({type(None), bool, int, float})
+_SEQUENCES = frozenset({bytes, str, tuple})
+
+
+class RetainedMessages:
+    """An observer of calls: follows their messages, and grpc's own objects after calls have ended."""
+
+    def __init__(self, limit: int, after_s: float, clock: Callable[[], int]) -> None:
+        """``limit``: samples per method and side, 0 for none. ``after_s``: until then a message is being worked on."""
+        self._limit = limit
+        self._after_ns = int(after_s * 1e9)
+        self._clock = clock
+        self._by_call: dict[int, float] = {}
+        self.reset()
+
+    def reset(self) -> None:
+        """Start from nothing: at first, and in a forked child."""
+        self._held = Held(_TOTAL_BUDGET_BYTES)
+        self._pools: dict[tuple[MethodKey, What], Pool] = {}
+        self._by_call = {}
+
+    def attach(self, call: Call) -> None:
+        """Follow the messages of a new ``call``."""
+        if not self._limit:
+            return
+        pool = self._pool(call, What.MESSAGE)
+        for flow in (call.sent, call.received):
+            follower = _Follower(pool, call.id, self._clock, sent=flow is call.sent)
+            flow.follow, flow.follow_at = follower, follower.first()
+
+    def _pool(self, call: Call, what: What) -> Pool:
+        key = MethodKey(call.method, call.side), what
+        pool = self._pools.get(key)
+        if pool is None:
+            if len(self._pools) >= 2 * _MOST_METHODS:
+                key = MethodKey(semconv.UNKNOWN_METHOD, call.side), what
+            pool = self._pools.setdefault(key, Pool(self._limit, held=self._held))
+        return pool
+
+    def opened(self, call: Call) -> None:
+        """Its messages are followed since before."""
+
+    def ended(self, call: Call) -> None:
+        """Follow grpc's object for the call, which should be gone soon."""
+        call_object, call.call_object = call.call_object, None
+        if call_object is None or not self._limit or call.outcome in (Outcome.ABANDONED, Outcome.OPEN_AT_EXIT):
+            return  # an abandoned asyncio call is kept by grpcio itself (grpc #43462)
+        item = call_object() if isinstance(call_object, weakref.ref) else call_object
+        if item is None:
+            return
+        pool = self._pool(call, What.STREAM)
+        if call.id % pool.every == 0:
+            pool.add(item, call.id, pool.every, 0, call.id, call.end_ns)
+
+    def sweep(self, now_ns: int, is_open: Callable[[int], bool], *, at_once: bool = False) -> None:
+        """Look at every sample once. ``at_once``: whatever is referenced now is retained, however young."""
+        after_ns = 0 if at_once else self._after_ns
+        by_call: dict[int, float] = {}
+        for (_, what), pool in list(self._pools.items()):
+            if what is What.MESSAGE:
+                pool.sweep(now_ns, after_ns, is_open)
+                by_call.update(pool.by_call())
+            else:
+                pool.sweep(now_ns, after_ns, lambda _call_id: True)
+        self._by_call = by_call
+
+    def of_call(self, call: Call) -> float:
+        """Messages of ``call`` that were retained at the last sweep."""
+        return self._by_call.get(call.id, 0.0)
+
+    def estimates(self, what: What) -> dict[MethodKey, Estimate]:
+        """By method and side, those that have nothing retained included."""
+        return {key: pool.estimate() for (key, found), pool in list(self._pools.items()) if found is what}
+
+    def items(self, key: MethodKey, what: What, most: int, since_ns: int = 0, *, sent: bool | None = None) -> list[Any]:
+        """Up to ``most`` retained objects of one row (``sent``: messages of that direction only).
+
+        The caller must let go of them soon.
+        """
+        pool = self._pools.get((key, what))
+        return pool.retained_items(most, since_ns, sent=sent) if pool is not None else []
+
+    def counts_since(self, since_ns: int, *, sent: bool) -> dict[tuple[MethodKey, What], float]:
+        """What was sent, or received, at ``since_ns`` or later and is retained; rows with nothing are left out."""
+        counts = {row: pool.count_since(since_ns, sent=sent) for row, pool in list(self._pools.items())}
+        return {row: count for row, count in counts.items() if count}
+
+    def is_empty(self) -> bool:
+        """True when there is nothing to sweep."""
+        return not any(map(len, self._pools.values()))

@@ -1,0 +1,134 @@
+"""Where a thread, a task or a handler is: the function, file and line of the application, not of a library below it."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import threading
+from collections.abc import Iterator
+from functools import lru_cache
+from types import AsyncGeneratorType, CodeType, CoroutineType, FrameType, GeneratorType
+from typing import Any
+
+from otelstream.memory import places
+
+_DEEPEST = 64
+_NEAREST = 24
+
+
+class _File:
+    """Stands for the code of one file, so that what is known of it is looked up once."""
+
+    def __init__(self, filename: str) -> None:
+        self.co_filename = filename
+
+
+@lru_cache(maxsize=4096)
+def _kind(filename: str) -> tuple[bool, bool]:
+    """(the application's, ours)."""
+    code: Any = _File(filename)
+    ours = places.is_our_code(code)
+    return not (ours or filename.startswith("<") or places.is_foreign_code(code)), ours
+
+
+@lru_cache(maxsize=4096)
+def _shown(filename: str) -> str:
+    return places.shown(filename)
+
+
+def line(code: CodeType, number: int | None = None) -> str:
+    """``function (file:line)``; the line that the function starts at unless given."""
+    name = getattr(code, "co_qualname", code.co_name)  # Python 3.11
+    return f"{name} ({_shown(code.co_filename)}:{number or code.co_firstlineno})"
+
+
+def function(item: Any) -> str | None:
+    """Where a function, method or partial is defined; None for what is not Python."""
+    for _ in range(8):
+        item = getattr(item, "func", None) or getattr(item, "__func__", None) or getattr(item, "__wrapped__", item)
+        code = getattr(item, "__code__", None)
+        if isinstance(code, CodeType):
+            return f"{getattr(item, '__qualname__', code.co_name)} ({_shown(code.co_filename)}:{code.co_firstlineno})"
+    return None
+
+
+def of_frame(frame: FrameType | None, *, libraries: bool = True) -> str | None:
+    """The innermost line of the application from ``frame`` outwards; else, with ``libraries``, the innermost of one."""
+    inner = None
+    for _ in range(_DEEPEST):
+        if frame is None:
+            break
+        application, ours = _kind(frame.f_code.co_filename)
+        if application:
+            return line(frame.f_code, frame.f_lineno)
+        if inner is None and not ours:
+            inner = line(frame.f_code, frame.f_lineno)
+        frame = frame.f_back
+    return inner if libraries else None
+
+
+def of_thread(thread: threading.Thread, frame: FrameType | None) -> tuple[str, str | None]:
+    """What ``thread`` runs, and where it is: ``frame`` is its innermost one."""
+    target = getattr(thread, "_target", None)
+    name = function(target) or function(type(thread).run) or type(thread).__qualname__
+    return name, of_frame(frame)
+
+
+def of_task(task: asyncio.Task[Any]) -> tuple[str, str | None]:
+    """The coroutine of ``task``, and where it is."""
+    coroutine: Any = task.get_coro()
+    code = next((code for name in ("cr_code", "gi_code") if (code := getattr(coroutine, name, None)) is not None), None)
+    qualified = str(getattr(coroutine, "__qualname__", type(coroutine).__qualname__))
+    name = f"{qualified} ({_shown(code.co_filename)}:{code.co_firstlineno})" if code is not None else qualified
+    return name, of_awaiting(coroutine)
+
+
+def of_awaiting(awaiting: Any) -> str | None:
+    """The innermost line of the application that a suspended coroutine or generator is at; else of a library."""
+    found = inner = None
+    for item in _chain(awaiting):
+        frame = _frame_of(item)
+        if frame is not None:
+            here = line(frame.f_code, frame.f_lineno)
+            application, ours = _kind(frame.f_code.co_filename)
+            found = here if application else found
+            inner = inner if application or ours else here
+    return found or inner
+
+
+def awaited_name(awaiting: Any) -> str | None:
+    """The name of the innermost thing that a suspended coroutine waits for."""
+    names = [name for item in _chain(awaiting) if (name := getattr(item, "__qualname__", None)) is not None]
+    return names[-1] if names else None
+
+
+def of_caller() -> str | None:
+    """The line of the application that called what is running now; None where there is none near.
+
+    Cost: 1 to 2 µs, so for what happens once per call.
+    """
+    frame: FrameType | None = sys._getframe(1)
+    for _ in range(_NEAREST):
+        if frame is None:
+            return None
+        if _kind(frame.f_code.co_filename)[0]:
+            return line(frame.f_code, frame.f_lineno)
+        frame = frame.f_back
+    return None
+
+
+def _chain(awaiting: Any) -> Iterator[Any]:
+    for _ in range(_DEEPEST):
+        if awaiting is None:
+            return
+        yield awaiting
+        inner = (getattr(awaiting, name, None) for name in ("cr_await", "ag_await", "gi_yieldfrom"))
+        awaiting = next((found for found in inner if found is not None), None)
+
+
+def _frame_of(awaiting: Any) -> FrameType | None:
+    if isinstance(awaiting, CoroutineType):
+        return awaiting.cr_frame
+    if isinstance(awaiting, AsyncGeneratorType):
+        return awaiting.ag_frame
+    return awaiting.gi_frame if isinstance(awaiting, GeneratorType) else None

@@ -1,0 +1,1 @@
+"""The load generator behind ``otelstream stress``: drives a service over gRPC and says what that did to it."""

@@ -1,0 +1,49 @@
+"""The log buffers its records until something critical happens, and each record has an order as its argument."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Iterator
+from logging.handlers import MemoryHandler
+from typing import Any
+
+import grpc
+
+from otelstream.demo.v1.ticks_pb2 import Order, Tick
+from otelstream.demo.v1.ticks_pb2_grpc import TickFeedServicer, TickFeedStub
+from otelstream.findings import Kind
+from tests.zoo.expected import Leak
+from tests.zoo.serve import aio_at, at, filled, order
+
+EXPECTED = (Leak(Kind.MESSAGES_RETAINED, "Trade", "server", "last_records"),)
+
+last_records = MemoryHandler(capacity=1_000_000, flushLevel=logging.CRITICAL)  # <- the holder
+log = logging.getLogger(__name__)
+log.setLevel(logging.INFO)
+log.addHandler(last_records)
+
+
+class TickFeed(TickFeedServicer):
+    def Trade(self, request_iterator: Iterator[Order], context: Any) -> Iterator[Tick]:
+        for received in request_iterator:
+            log.info("order: %s", received)
+            yield filled(received)
+
+
+class AioTickFeed(TickFeedServicer):
+    async def Trade(self, request_iterator: AsyncIterator[Order], context: Any) -> AsyncIterator[Tick]:
+        async for received in request_iterator:
+            log.info("order: %s", received)
+            yield filled(received)
+
+
+def load(target: str) -> None:
+    stub = TickFeedStub(grpc.insecure_channel(target))
+    for _ in stub.Trade(order() for _ in at(300)):
+        pass
+
+
+async def aio_load(target: str) -> None:
+    stub = TickFeedStub(grpc.aio.insecure_channel(target))
+    async for _ in stub.Trade(order() async for _ in aio_at(300)):
+        pass
