@@ -57,9 +57,17 @@ def locals_of(frame: FrameType, ids: set[int]) -> dict[int, str]:
 
     Variables of an enclosing function are not among them: they are that function's.
     """
-    code = frame.f_code
+    return _named(frame, [*frame.f_code.co_varnames, *frame.f_code.co_cellvars], ids)
+
+
+def free_variables_of(frame: FrameType, ids: set[int]) -> dict[int, str]:
+    """The names of those of ``ids`` that are variables of a function around that of ``frame``."""
+    return _named(frame, [*frame.f_code.co_freevars], ids)
+
+
+def _named(frame: FrameType, names: list[str], ids: set[int]) -> dict[int, str]:
     named: dict[int, str] = {}
-    for value, name in _read(frame, [*code.co_varnames, *code.co_cellvars]):
+    for value, name in _read(frame, names):
         if id(value) in ids:
             named.setdefault(id(value), name)
     return named

@@ -190,5 +190,5 @@ def _is_descriptor(value: object) -> bool:
 def module_namespaces() -> dict[int, str]:
     """The names of the imported modules by the id of their globals."""
     read: Any = _TYPE["__dict__"].__get__(ModuleType)["__dict__"]
-    modules = list(sys.modules.items())
+    modules = reversed(list(sys.modules.items()))  # of several names the first: `__main__`, not `__mp_main__`
     return {id(read.__get__(module)): name for name, module in modules if is_a(type(module), ModuleType)}

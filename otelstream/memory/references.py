@@ -141,10 +141,16 @@ def _generator(item: Any, child: Node) -> Found:
     if frame is None:
         return
     held = list(_values(child.children if child.item is frame else [child]))
-    names = frames.locals_of(frame, {id(node.item) for node in held})
-    foreign = places.is_foreign_code(frame.f_code)
+    ids = {id(node.item) for node in held}
+    names, around = frames.locals_of(frame, ids), frames.free_variables_of(frame, ids)
+    code, foreign = frame.f_code, places.is_foreign_code(frame.f_code)
     for node in held:
-        yield node, local(names.get(id(node.item), ""), frames.place(frame), foreign)
+        key = id(node.item)
+        if key in around and key not in names:
+            text = f"closure variable `{around[key]}` of {frames.function_name(code)}"
+            yield node, Link(plain(text), text + places.function_at(code), Rank.ROOT, foreign=foreign)
+        else:
+            yield node, local(names.get(key, ""), frames.place(frame), foreign)
 
 
 def _frame(item: FrameType, child: Node) -> Found:

@@ -132,20 +132,29 @@ def test_run_sets_the_address_unless_it_is_set() -> None:
 
 
 FORKS = """
-import logging, os, sys
+import logging, os, sys, threading
 logging.basicConfig(level=logging.INFO)
 import grpc
 from otelstream.testing import Service, serving
+
+over = threading.Event()
+
+
+def requests():
+    yield b"x"
+    over.wait()
+
 
 if os.fork() == 0:
     print("child", os.getpid(), flush=True)
 with serving(Service("a.B", Chat=("stream_stream", lambda requests, context: requests))) as port:
     with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
-        call = channel.stream_stream("/a.B/Chat")(iter([b"x"]))
+        call = channel.stream_stream("/a.B/Chat")(requests())
         next(call)
         print("serving", os.getpid(), flush=True)
         while os.getppid() != 1 and os.read(0, 1):
             pass
+        over.set()
 """
 
 
