@@ -23,7 +23,7 @@ from otelstream.memory.retained import RetainedMessages, What
 from otelstream.memory.samples import Estimate
 from otelstream.metrics import MetricsObserver
 from otelstream.observers import Calls, Guard
-from otelstream.record import Call, Side
+from otelstream.record import Call, Side, State
 
 IDLE_INTERVALS = 6
 """A stream that is idle for as many intervals is looked at more closely."""
@@ -138,8 +138,10 @@ class Diagnosis:
             return found
 
     def memory_of(self, call: Call) -> semconv.Attributes:
-        """What the spans of ``call`` say of memory: its own retained messages, and the leak of its method."""
-        found: semconv.Attributes = {semconv.MESSAGES_RETAINED: round(self._retained.of_call(call))}
+        """What the spans of ``call`` say of memory: its own retained messages while it is open, its method's leak."""
+        found: semconv.Attributes = {}
+        if call.state is State.OPEN:
+            found[semconv.MESSAGES_RETAINED] = round(self._retained.of_call(call))
         finding = self._found.get((call.method, call.side.value))
         return found if finding is None else found | attributes(finding)
 

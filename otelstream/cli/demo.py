@@ -45,6 +45,8 @@ def command(leak: str, duration: float, rate: float, streams: int, aio: bool, po
 
     Both are started as `otelstream run` starts a program, and export over OTLP when something listens at
     OTEL_EXPORTER_OTLP_ENDPOINT, by default http://localhost:4317. Ctrl-C ends the demo early.
+
+    While it runs, `otelstream leaks` asks the process that leaks; at the end, each says what otelstream makes of it.
     """
     # Here, because `otelstream run` is not to wait for them.
     from rich.console import Console  # noqa: PLC0415

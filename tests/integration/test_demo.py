@@ -136,6 +136,7 @@ def test_every_leak(demos: dict[str, Demo], leak: str, mode: str) -> None:
     assert f"leak: {leak}" in summary
     opened = [re.search(rf"^  {role}: (\d+) calls opened: ", summary, re.MULTILINE) for role in ROLES]
     assert all(match and int(match[1]) >= 3 for match in opened), summary
+    assert len(re.findall(r"^ +verdict: ", summary, re.MULTILINE)) == len(ROLES), summary
     assert leak != "unclosed" or re.search(r"\d open_at_exit", summary)
     assert "Traceback" not in "".join(first) + rest
     assert not demo.processes()

@@ -19,11 +19,14 @@ import pytest
 import otelstream
 from otelstream.demo.v1 import ticks_pb2
 from otelstream.findings import Kind
+from otelstream.report import text
 from otelstream.runtime import debug_port
 from otelstream.testing import Service, Telemetry, serving, wait_until
 from tests.instrumented import instrumented_with
 
 NAME = "test.Leaks"
+SECRET = "secret-payload"
+"""What every message holds: nobody may be told."""
 INTERVAL_S = 0.1
 
 
@@ -85,7 +88,7 @@ def talking(port: int) -> Iterator[None]:
 
     def orders() -> Iterator[Any]:
         while not stop.wait(0.002):
-            yield ticks_pb2.Order(symbol="ACME", padding=bytes(4000))
+            yield ticks_pb2.Order(symbol=SECRET, padding=bytes(4000))
 
     with grpc.insecure_channel(f"127.0.0.1:{port}") as channel, ThreadPoolExecutor(1) as pool:
         call = talk_stub(channel)(orders())
@@ -137,6 +140,9 @@ def check(telemetry: Telemetry, *, own_line: str) -> None:
     assert record.severity_text == "WARN"
     assert "retained" in record.body
     assert record.attributes["rpc.method"] == f"{NAME}/Talk"
+
+    told = [report.to_dict(), text(report), record.body, record.attributes, interval.to_json()]
+    assert SECRET not in repr(told)
 
     row = {"rpc__method": f"{NAME}/Talk", "otelstream__side": "server"}
     retained = telemetry.value("otelstream.messages.retained", **row)
@@ -215,7 +221,9 @@ def test_the_debug_address(debug_address: None, instrumented: Telemetry) -> None
             "process_memory_usage_bytes",
         ):
             assert f"\n{name}" in metrics
-        assert b"<html" in get("/").lower()
+        page = get("/").decode()
+        assert "<html" in page
+        assert SECRET not in metrics + page + get("/leaks?format=text").decode() + repr((report, streams))
 
 
 def test_reports_of_many_at_once_leave_the_service_alone(debug_address: None, instrumented: Telemetry) -> None:

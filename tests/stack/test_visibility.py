@@ -239,8 +239,12 @@ def test_the_stream_is_the_parent_of_its_intervals_once_it_has_ended(stack: Stac
     end_demo(demos.leaking)
 
     def ended() -> list[dict[str, Any]]:
+        """Those of whose streams, the client's and the server's, the stream span has come."""
         return [
-            trace for trace in open_streams(stack) if any(span["operationName"] == TRADE for span in trace["spans"])
+            trace
+            for trace in open_streams(stack)
+            if {span["references"][0]["spanID"] for span in intervals(trace)}
+            <= {span["spanID"] for span in trace["spans"]}
         ]
 
     wait_until(lambda: len(ended()) == len(open_streams(stack)) >= 5, "every stream span")

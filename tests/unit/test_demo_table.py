@@ -24,8 +24,14 @@ def children() -> list[Any]:
     }
     client = {"Trade": Method(open=3, oldest=7.6, messages=40, bytes=2048)}
     return [
-        SimpleNamespace(role="server", methods=server, memory=50 * MIB, memory_at_start=40 * MIB),
-        SimpleNamespace(role="client", methods=client, memory=30 * MIB, memory_at_start=0),
+        SimpleNamespace(
+            role="server",
+            methods=server,
+            memory=50 * MIB,
+            memory_at_start=40 * MIB,
+            verdict="Trade keeps its messages.",
+        ),
+        SimpleNamespace(role="client", methods=client, memory=30 * MIB, memory_at_start=0, verdict=""),
     ]
 
 
@@ -60,5 +66,6 @@ def test_the_summary_counts_every_outcome(leak: str) -> None:
     assert lines[0] == f"Ran for 30 s: 10 streams held open, 200 messages/s, threads, leak: {leak}"
     assert lines[1] == "  server: 1,241 calls opened: 1,205 ok, 34 cancelled, 2 open; 1,244 messages, 3.0 MiB"
     assert lines[2] == "          memory 40.0 MiB at the start, 50.0 MiB (+10.0 MiB) at the end"
-    assert lines[3] == "  client: 3 calls opened: 3 open; 40 messages, 2.0 KiB"
+    assert lines[3] == "          verdict: Trade keeps its messages."
+    assert lines[4] == "  client: 3 calls opened: 3 open; 40 messages, 2.0 KiB"
     assert lines[-1].startswith("Where to look: ")

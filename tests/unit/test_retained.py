@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from otelstream.demo.v1 import ticks_pb2
 from otelstream.history import MethodKey
+from otelstream.memory.process import rss
 from otelstream.memory.retained import RetainedMessages, What
 from otelstream.memory.samples import BUDGET_BYTES, Pool
 from otelstream.record import Call, Outcome, RpcType, Side
@@ -190,6 +191,20 @@ def test_memory_held_never_exceeds_the_budget(keep: bool) -> None:
             process.sweep()
     process.sweep(AFTER_S)
     assert process.estimate.count == pytest.approx(200 if keep else 0, rel=0.25)
+
+
+@pytest.mark.skipif(
+    rss() is None or sys.platform != "linux", reason="reads RSS, and knows that large blocks are mapped"
+)
+def test_the_memory_of_what_was_let_go_is_back_after_the_sweep() -> None:
+    process = Process()
+    call = process.call()
+    before = rss() or 0
+    for _ in range(12):
+        process.receive(call, [b"x" * (1024 * 1024)], size=1024 * 1024)
+    assert (rss() or 0) - before > 11 * 1024 * 1024  # only the samples hold them
+    process.sweep()
+    assert (rss() or 0) - before < 2 * 1024 * 1024
 
 
 def test_all_methods_together_are_bounded_too() -> None:
