@@ -145,8 +145,6 @@ def run(folder: Path, body: str) -> subprocess.CompletedProcess[str]:
         "-q",
         "-p",
         "no:cacheprovider",
-        "-p",
-        "otelstream.pytest_plugin",
         str(test),
     ]
     return subprocess.run(command, capture_output=True, text=True, cwd=folder, timeout=50, check=False)
