@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from otelstream.memory import frames, naming, ours, peek, places, references, registries, untracked
-from otelstream.memory.links import Level, Node, Rank, local
+from otelstream.memory.holding import frames, naming, ours, peek, places, references, registries, untracked
+from otelstream.memory.holding.links import Level, Node, Rank, local
 
 _TARGETS = 8
 _FRONTIER = 64
@@ -77,7 +77,7 @@ class Search:
         *,
         ignore: Iterable[int] = (),
         budget_s: float = 0.2,
-        clock: Callable[[], float] = time.perf_counter,
+        clock: Callable[[], float] = time.thread_time,
     ) -> None:
         """``ignore``: ids of the containers in which the caller keeps ``targets``, which itself is ignored anyway."""
         self._ignored = {id(targets), *ignore}

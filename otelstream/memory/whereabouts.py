@@ -10,7 +10,7 @@ from functools import lru_cache
 from types import AsyncGeneratorType, CodeType, CoroutineType, FrameType, GeneratorType
 from typing import Any
 
-from otelstream.memory import places
+from otelstream.memory.holding import places
 
 _DEEPEST = 64
 _NEAREST = 24

@@ -33,10 +33,9 @@ class AioTickFeed(TickFeedServicer):
     async def Upload(self, request_iterator: Any, context: Any) -> UploadSummary:
         summary = UploadSummary()
         while summary.count < 1000:
-            if await context.read() is not grpc.aio.EOF:
+            async for _ in request_iterator:
                 summary.count += 1
-            else:
-                await asyncio.sleep(0.05)  # <- the holder
+            await asyncio.sleep(0.05)  # <- the holder
         return summary
 
 

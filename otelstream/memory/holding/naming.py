@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from typing import NamedTuple
 
-from otelstream.memory.links import Link, Node, Rank
+from otelstream.memory.holding.links import Link, Node, Rank
 
 _MANY = 16
 """A container this large is where messages gather; a smaller one may be a part of what comes with each message."""

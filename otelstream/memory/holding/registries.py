@@ -10,8 +10,8 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
-from otelstream.memory import peek, places
-from otelstream.memory.links import Level, Link, Rank, plain, variable
+from otelstream.memory.holding import peek, places
+from otelstream.memory.holding.links import Level, Link, Rank, plain, variable
 
 _FINALIZER = weakref.finalize._Info  # type: ignore[attr-defined]
 _THREAD_ATTRIBUTES = frozenset({"_args", "_kwargs", "_target", "args", "kwargs", "function"})

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
 
-from otelstream.memory import peek, places
+from otelstream.memory.holding import peek, places
 
 
 class Rank(IntEnum):

@@ -10,7 +10,7 @@ import gc
 from types import ModuleType
 from typing import Any
 
-from otelstream.memory import frames
+from otelstream.memory.holding import frames
 
 _PART = 50_000
 """Objects at a time."""

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from types import AsyncGeneratorType, CodeType, CoroutineType, FrameType, FunctionType, GeneratorType
 from typing import Any
 
-from otelstream.memory import places
+from otelstream.memory.holding import places
 
 _FRAME_ATTRIBUTE = {id(GeneratorType): "gi", id(CoroutineType): "cr", id(AsyncGeneratorType): "ag"}
 _READERS_OF_LOCALS = frozenset({"locals", "vars", "dir", "exec", "eval", "_getframe", "currentframe"})

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from types import FrameType, FunctionType, MethodType, ModuleType
 from typing import Any
 
-from otelstream.memory import frames, peek, places
+from otelstream.memory.holding import frames, peek, places
 
 
 def is_ours(item: Any, namespaces: Mapping[int, str]) -> bool:

@@ -10,8 +10,8 @@ from contextvars import ContextVar
 from types import CellType, FrameType, FunctionType, MethodType, TracebackType
 from typing import Any
 
-from otelstream.memory import frames, peek, places, registries
-from otelstream.memory.links import Found, Level, Link, Node, Rank, local, plain, variable
+from otelstream.memory.holding import frames, peek, places, registries
+from otelstream.memory.holding.links import Found, Level, Link, Node, Rank, local, plain, variable
 
 _MANY = 16
 """C objects with as many references count as containers."""

@@ -12,9 +12,10 @@ from pathlib import PurePath
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
-from otelstream.memory import peek
+import otelstream
+from otelstream.memory.holding import peek
 
-_OURS = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "")
+_OURS = os.path.join(os.path.dirname(os.path.abspath(otelstream.__file__)), "")
 _DEMO = os.path.join(_OURS, "demo", "")
 _STDLIB = tuple(
     {os.path.join(os.path.realpath(sysconfig.get_path(name)), "") for name in ("stdlib", "platstdlib")}
