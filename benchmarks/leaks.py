@@ -7,10 +7,9 @@ long a sweep, a look at the tasks, and a report take, and how long a report keep
 from __future__ import annotations
 
 import asyncio
-import gc
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import click
@@ -111,59 +110,64 @@ def looks(rounds: int) -> Iterator[tuple[str, str]]:
     yield "a look at 1,000 tasks", _spread(asyncio.run(main()), "µs")
 
 
-def reports(rounds: int, objects: int) -> Iterator[tuple[str, str]]:
-    """With 1,000 streams open, messages kept, and other objects around; asked for on another thread."""
+def reports(rounds: int, sizes: Sequence[int]) -> Iterator[tuple[str, str]]:
+    """With 1,000 streams open, messages kept, and so many other objects around; asked for on another thread."""
+    instrumentor = otelstream.GrpcStreamInstrumentor()
+    instrumentor.instrument()
+    measured = asyncio.run(_reports(rounds, sizes))  # in one loop: grpc.aio does not like a second one
+    instrumentor.uninstrument()
+    for size, pauses in zip(sizes, measured, strict=True):
+        longest, took = zip(*pauses, strict=True)
+        yield f"naming what is kept, with a garbage collection, among {size:,} more objects", _spread(took, "ms")
+        yield "the longest that the event loop waited meanwhile", _spread(longest, "ms")
+
+
+async def _reports(rounds: int, sizes: Sequence[int]) -> list[list[tuple[float, float]]]:
     kept: list[Any] = []
-    ballast = [[number] for number in range(objects)]
+    ballast: list[Any] = []
 
     async def talk(requests: Any, _context: Any) -> Any:
         async for request in requests:
             kept.append(request)
             yield request
 
-    async def pauses(during: Callable[[], object]) -> tuple[float, float]:
-        """(the longest time between two turns of the loop, how long ``during`` took), s."""
-        done = asyncio.get_running_loop().run_in_executor(None, during)
-        started = last = time.perf_counter()
-        longest = 0.0
-        while not done.done():
-            await asyncio.sleep(0)
-            now = time.perf_counter()
-            longest, last = max(longest, now - last), now
-        return longest, time.perf_counter() - started
-
-    async def main() -> tuple[list[float], list[float]]:
-        server = grpc.aio.server()
-        codec = {"serializer": ticks_pb2.Order.SerializeToString, "deserializer": ticks_pb2.Order.FromString}
-        server.add_generic_rpc_handlers((Service("benchmarks.Leaks", Talk=("stream_stream", talk), **codec),))
-        port = server.add_insecure_port("127.0.0.1:0")
-        await server.start()
-        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-            stub = channel.stream_stream(
-                f"/{_METHOD}",
-                request_serializer=codec["serializer"],
-                response_deserializer=codec["deserializer"],
-            )
-            calls = [stub() for _ in range(1000)]
-            for _ in range(5):
-                for call in calls:
-                    await call.write(ticks_pb2.Order(symbol="ACME"))
-                for call in calls:
-                    await call.read()
-            measured = [await pauses(_report) for _ in range(rounds)]
+    server = grpc.aio.server()
+    serializer, deserializer = ticks_pb2.Order.SerializeToString, ticks_pb2.Order.FromString
+    service = Service(
+        "benchmarks.Leaks", serializer=serializer, deserializer=deserializer, Talk=("stream_stream", talk)
+    )
+    server.add_generic_rpc_handlers((service,))
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    measured = []
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        stub = channel.stream_stream(f"/{_METHOD}", request_serializer=serializer, response_deserializer=deserializer)
+        calls = [stub() for _ in range(1000)]
+        for _ in range(5):
             for call in calls:
-                call.cancel()
-        await server.stop(None)
-        return [longest * 1e6 for longest, _ in measured], [took * 1e6 for _, took in measured]
+                await call.write(ticks_pb2.Order(symbol="ACME"))
+            for call in calls:
+                await call.read()
+        for size in sizes:
+            ballast += [[number] for number in range(size - len(ballast))]
+            measured.append([await _pauses(_report) for _ in range(rounds)])
+        for call in calls:
+            call.cancel()
+    await server.stop(None)
+    return measured
 
-    instrumentor = otelstream.GrpcStreamInstrumentor()
-    instrumentor.instrument()
-    gc.collect()
-    longest, took = asyncio.run(main())
-    instrumentor.uninstrument()
-    assert len(ballast) == objects
-    yield f"a report that names a holder among {objects:,} objects", _spread(took, "µs")
-    yield "the longest that its event loop waited meanwhile", _spread(longest, "µs")
+
+async def _pauses(during: Callable[[], object]) -> tuple[float, float]:
+    """(the longest time between two turns of the loop, how long ``during`` took), ms."""
+    done = asyncio.get_running_loop().run_in_executor(None, during)
+    started = last = time.perf_counter()
+    longest = 0.0
+    while not done.done():
+        await asyncio.sleep(0)
+        now = time.perf_counter()
+        longest, last = max(longest, now - last), now
+    await done
+    return longest * 1e3, (time.perf_counter() - started) * 1e3
 
 
 def _report() -> None:
@@ -178,7 +182,7 @@ def _time(step: Callable[[], object]) -> float:
     return (time.perf_counter() - started) * 1e6
 
 
-def _spread(values: list[float], unit: str) -> str:
+def _spread(values: Sequence[float], unit: str) -> str:
     ordered = sorted(values)
     return f"{statistics.median(ordered):,.0f} {unit} [{ordered[len(ordered) // 10]:,.0f}, {ordered[-1]:,.0f}]"
 
@@ -188,7 +192,7 @@ def _spread(values: list[float], unit: str) -> str:
 @click.option("--markdown", is_flag=True, help="Print the table as README.md has it.")
 def main(rounds: int, markdown: bool) -> None:
     """Measure and print."""
-    rows = [*per_message(rounds), *sweeps(rounds), *looks(rounds), *reports(5, 100_000), *reports(3, 1_000_000)]
+    rows = [*per_message(rounds), *sweeps(rounds), *looks(rounds), *reports(5, (100_000, 1_000_000))]
     click.echo(", ".join(f"{name} {value}" for name, value in versions().items()) + "\n")
     if markdown:
         click.echo("| what | median [10 %, most] |\n|---|---:|")
