@@ -76,7 +76,7 @@ class Diagnosis:
         self._found: dict[tuple[str, str], Finding] = {}
         """The worst leak of each method and side, as of the last look."""
         self._announced: dict[_Key, int] = {}
-        self._collect_next_ns = 0
+        self._collected_ns = 0
         self._holders: dict[_Key, tuple[int, str | None]] = {}
         self._reporting = threading.Lock()
 
@@ -103,10 +103,11 @@ class Diagnosis:
         sample, judgement = self._judge(now_ns, outliving)
         self._history.add(sample)
         named = [self._named(finding, now_ns, []) for finding in judgement.findings if finding.is_leak]
-        self._found = {}
+        found: dict[tuple[str, str], Finding] = {}
         for finding in reversed(named):  # the worst first in the list, so the last one written
             for side in (finding.side,) if finding.side else [side.value for side in Side]:
-                self._found[finding.method or "", side] = finding
+                found[finding.method or "", side] = finding
+        self._found = found
         for finding in named:
             if _key(finding) not in self._announced:
                 self._guard.run("leak.announce", self._announce, finding)
@@ -115,11 +116,10 @@ class Diagnosis:
         self._announced = {key: seen_ns for key, seen_ns in self._announced.items() if seen_ns > gone_ns}
         return now_ns + self._intervals_ns(1)
 
-    def left_behind(self, since_ns: int = 0, *, grace_s: float = 0.0) -> list[Finding]:
+    def left_behind(self, since_ns: int = 0) -> list[Finding]:
         """What calls that started at ``since_ns`` or later have left: open streams, messages, tasks, threads.
 
-        For the end of a process or of a test, when nothing should be left. What ended less than ``grace_s`` ago may be
-        on its way out. Runs a garbage collection.
+        For the end of a process or of a test, when nothing should be left. Runs a garbage collection.
         """
         with self._reporting:
             gc.collect()
@@ -128,7 +128,7 @@ class Diagnosis:
             open_calls = [call for call in self._calls.now_open() if call.start_ns >= since_ns]
             streams = self._streams.look(open_calls, now_ns, since_ns)
             found = leftovers.of_streams(streams)
-            found += leftovers.of_work(self._outliving.groups(now_ns, grace_s=grace_s, since_ns=since_ns))
+            found += leftovers.of_work(self._outliving.groups(now_ns, grace_s=0.0, since_ns=since_ns))
             for sent in (False, True):
                 for (key, what), count in self._retained.counts_since(since_ns, sent=sent).items():
                     names, _ = self._search(key, what, since_ns, sent=sent)
@@ -186,9 +186,9 @@ class Diagnosis:
 
         An application that has turned the collector off does leak its cycles.
         """
-        if not gc.isenabled() or now_ns < self._collect_next_ns:
+        if not gc.isenabled() or abs(now_ns - self._collected_ns) < self._intervals_ns(_HOLDER_INTERVALS):
             return False
-        self._collect_next_ns = now_ns + self._intervals_ns(_HOLDER_INTERVALS)
+        self._collected_ns = now_ns
         gc.collect()
         self._retained.sweep(now_ns, self._calls.is_open)
         return True
@@ -230,7 +230,7 @@ class Diagnosis:
         if what is None or finding.holder is not None or finding.method is None or finding.side is None:
             return finding
         searched_ns, name = self._holders.get(_key(finding), (0, None))
-        if fresh or now_ns - searched_ns >= self._intervals_ns(_HOLDER_INTERVALS):
+        if fresh or abs(now_ns - searched_ns) >= self._intervals_ns(_HOLDER_INTERVALS):
             found = self._guard.run(
                 "diagnosis.holders", self._search, MethodKey(finding.method, Side(finding.side)), what
             )

@@ -220,7 +220,8 @@ def merged(reports: Sequence[LeakReport]) -> LeakReport:
             outliving=first.outliving + other.outliving,
             notes=first.notes + other.notes,
         )
-    return first
+    worst_first = sorted(first.findings, key=lambda finding: list(Severity).index(finding.severity), reverse=True)
+    return replace(first, findings=tuple(worst_first), decided=all(report.decided for report in reports))
 
 
 def _is_leak(finding: Finding) -> bool:

@@ -256,7 +256,7 @@ class Call:
         self.call_object: Any = None
         """grpc's own object for the call: its context on a server, a weak reference where it takes one. Opaque here."""
         self.made_at: str | None = None
-        """The line that made the call, on the client side; the handler, on the server side."""
+        """The line that made the call, on the client side."""
         self.memory_at_window_start = 0
         self.window_index = 0
         self.window_start_ns = start_ns

@@ -31,6 +31,7 @@ from otelstream.report import text
 from otelstream.spans import SpanObserver
 from otelstream.stream_info import StreamInfo, stream_info
 from otelstream.ticker import Ticker
+from otelstream.weakbag import WeakBag
 
 GUARD = Guard()
 """One for the process, so that each fault is logged once however often it is instrumented."""
@@ -59,7 +60,7 @@ class Runtime:
         self._spans = SpanObserver(tracer, self.config, process.rss, self._count_open, self._memory_of)
         self._metrics = MetricsObserver(meter, clock, GUARD, self._settle)
         self._abandoned = AbandonedCalls()
-        self._handlers: WeakSet[Handling] = WeakSet()
+        self._handlers: WeakBag[Handling] = WeakBag()
         self.retained = RetainedMessages(self.config.retained_samples, self.config.interval / 2, clock)
         self._outliving = outliving.OutlivingWork()
         self._leak_metrics = LeakMetrics(meter, self.retained, self._outliving, GUARD)
@@ -130,6 +131,8 @@ class Runtime:
         self.ticker.drain()
         self._metrics.pause()
         self._leak_metrics.paused = True
+        self.retained.reset()  # nobody looks any more at what is followed
+        self.diagnosis.reset()
 
     def open_streams(self) -> list[StreamInfo]:
         """The open calls, oldest first."""
@@ -149,6 +152,7 @@ class Runtime:
         self._abandoned.forget()
         self._metrics.reset()
         self._spans.reset_lock()
+        self._handlers.clear()
         self.retained.reset()
         self._outliving.reset()
         self.diagnosis.reset()

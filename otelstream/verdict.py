@@ -49,7 +49,8 @@ _CAUSES["retained"] = (*_CAUSES["kept_streams"], "kept_streams", "open")
 """Whose number each may merely follow: then it is no finding of its own."""
 _TROUBLES = {"kept_streams": (Kind.PEER_GONE,), "open": (Kind.PEER_GONE, Kind.ENDLESS_RECEIVE, Kind.PEER_NOT_READING)}
 """Why these streams may pile up: when at least half of them are in it, this is the finding, which then grows."""
-_INFO = (Kind.STREAM_IDLE, Kind.NO_DEADLINE)
+_INFO = (Kind.STREAM_IDLE, Kind.NO_DEADLINE, Kind.ENDLESS_RECEIVE)
+"""No leak by themselves: a subscription may finish its requests and wait for rare news. Those that pile up are."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,7 +37,8 @@ class DebugAddress:
     ) -> None:
         """``metrics`` answers what registers the instruments of each runtime on a meter."""
         self._guard = guard
-        self._sources = DebugSources(streams, leaks, self._render, f"{service_name()}, process {os.getpid()}")
+        self._streams = streams
+        self._leaks = leaks
         self._metrics = metrics
         self._server: DebugServer | None = None
         self._tried = False
@@ -61,7 +62,9 @@ class DebugAddress:
         self._listen(address, config.debug_token)
 
     def _listen(self, address: Address, token: str | None) -> None:
-        server = DebugServer(address, self._sources, token=token, guard=self._guard)
+        title = f"{service_name()}, process {os.getpid()}"
+        sources = DebugSources(self._streams, self._leaks, self._render, title)
+        server = DebugServer(address, sources, token=token, guard=self._guard)
         if server.start():
             self._server = server
 

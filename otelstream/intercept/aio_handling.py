@@ -9,7 +9,7 @@ import inspect
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import aclosing
 from itertools import repeat
-from types import AsyncGeneratorType
+from types import AsyncGeneratorType, BuiltinMethodType, MethodType
 from typing import Any
 
 import grpc
@@ -19,6 +19,9 @@ from otelstream.intercept.handling import Handling
 from otelstream.intercept.watcher import Watcher
 from otelstream.memory import whereabouts
 from otelstream.record import Call, RpcType
+
+_WRITE = "_ServicerContext.write"
+_METHODS = (MethodType, BuiltinMethodType)
 
 
 class AioHandling(Handling):
@@ -31,12 +34,14 @@ class AioHandling(Handling):
         self._task = asyncio.current_task()
         self._cancel_followed = False
         self._requests: Any = None
+        self._is_task = False
+        """The handler is part of the task whose end is the call's; else it goes on in a thread."""
         if self._task is not None:
             self._task.add_done_callback(lambda _task: self.terminated())
 
     def peer_is_gone(self) -> bool:
         # grpc cancels the task, and then waits for it: only a task whose call is over is waited for.
-        return super().peer_is_gone() or self._cancelled_by_peer() or self._is_awaited()
+        return super().peer_is_gone() or self._is_awaited()
 
     def half_closed(self) -> bool:
         # The iterator of requests keeps its state to itself. It has let go of all it held when it is at its end.
@@ -50,7 +55,7 @@ class AioHandling(Handling):
         if isinstance(responses, AsyncGeneratorType):
             # It waits for nothing itself: so gRPC has its last message, and does not ask for the next.
             return responses.ag_frame is not None and responses.ag_await is None and not responses.ag_running
-        return "write" in (whereabouts.awaited_name(responses) or "")
+        return _WRITE in whereabouts.awaited_names(responses)
 
     def where(self) -> str | None:
         running = self._running() if self._running is not None else None
@@ -60,6 +65,7 @@ class AioHandling(Handling):
 
     def wrap(self, behavior: Callable[..., Any]) -> Callable[..., Any]:
         self._behavior = behavior
+        self._is_task = inspect.isasyncgenfunction(behavior) or inspect.iscoroutinefunction(behavior)
         # The kind of function must stay the same: grpc chooses by it how to call the handler.
         if inspect.isasyncgenfunction(behavior):
             return self._async_generator(behavior)
@@ -74,7 +80,8 @@ class AioHandling(Handling):
         super().terminated()
         self._call.call_object = None
         self._task = self._requests = None  # the task holds the callback that brought us here
-        self._leave()
+        if self._is_task:
+            self._leave()
 
     def _still_running(self) -> bool:
         return not self._cancelled_by_peer()
@@ -99,8 +106,12 @@ class AioHandling(Handling):
         self._cancel_followed = self._is_awaited()
 
     def _is_awaited(self) -> bool:
-        waiting = getattr(self._task, "_callbacks", None) or ()
-        return any("wakeup" in repr(callback).lower() for callback, *_ in waiting)
+        """grpc's own task waits for the handler's."""
+        for callback, *_ in getattr(self._task, "_callbacks", None) or ():
+            waiting = callback.__self__ if type(callback) in _METHODS else None
+            if isinstance(waiting, asyncio.Task) and whereabouts.is_grpcs(waiting):
+                return True
+        return False
 
     def _raised(self, error: BaseException) -> None:
         lost_connection = isinstance(error, grpc.aio.BaseError) and not isinstance(

@@ -21,6 +21,10 @@ _CANCELLED = grpc.StatusCode.CANCELLED.name
 _DROPPED_DETAILS = "Cancelled upon garbage collection!"  # grpcio's words, from Call.__del__
 
 
+class AioReference(weakref.ref[Any]):
+    """To an asyncio call. Only its event loop may ask for it: whoever lets go of it last cancels it."""
+
+
 def finished(watcher: Watcher, call: Call, _response: Any) -> bool:
     """A blocking call returned its response."""
     watcher.end(call, grpc.StatusCode.OK.name)
@@ -92,7 +96,7 @@ def watch_aio(watcher: Watcher, call: Call, made: Any) -> bool:
     cython_call = getattr(made, "_cython_call", None)
     if cython_call is not None:
         _watch_cython(watcher, call, cython_call)
-        call.call_object = weakref.ref(made)
+        call.call_object = AioReference(made)
         if call.rpc_type.response_streaming:
             watcher.aio_calls.watch(call, made)
         return True

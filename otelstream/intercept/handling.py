@@ -28,6 +28,7 @@ from otelstream.record import Call, RpcType, State
 # cancelled this close to its deadline was ended by it.
 _DEADLINE_SLACK_S = 0.05
 _DEADLINE_SLACK = 0.02
+_NO_THREAD = -1
 _NO_DEADLINE_S = 1e9  # grpc says "none" as an infinite or absurdly long time
 
 
@@ -145,7 +146,7 @@ class Handling:
         self._leave()
 
     def _returned(self) -> None:
-        if self._still_running():
+        if self._call.state is State.OPEN and self._still_running():
             self._code = self._chosen_code() or grpc.StatusCode.OK.name
 
     def raised(self, error: BaseException) -> None:
@@ -154,7 +155,7 @@ class Handling:
         self._leave()
 
     def _raised(self, error: BaseException) -> None:
-        if self._still_running():
+        if self._call.state is State.OPEN and self._still_running():
             self._code = self._chosen_code() or grpc.StatusCode.UNKNOWN.name
             if type(error) not in (Exception, grpc.aio.AbortError):  # these two are how abort() leaves a handler
                 self._call.exception_type = type(error).__qualname__
@@ -289,6 +290,7 @@ class SyncHandling(Handling):
     def _non_blocking(self, behavior: Callable[..., Any]) -> Callable[..., Any]:
         def non_blocking(request: Any, context: Any, send_response: Callable[[Any], None]) -> Any:
             self.begin(context)
+            self._thread_id = _NO_THREAD  # it returns at once, and goes on wherever it likes
 
             def send(response: Any) -> None:
                 if response is None:

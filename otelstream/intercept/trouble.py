@@ -12,6 +12,7 @@ from otelstream.findings import OpenStream
 from otelstream.intercept.handling import Handling
 from otelstream.record import Call, RpcType, Side, State
 from otelstream.spans import seconds
+from otelstream.weakbag import WeakBag
 
 _MOST = 2000
 """Streams looked at: the oldest."""
@@ -22,7 +23,7 @@ _MOST_PLACES = 64
 class Streams:
     """Looks at the streams of one runtime."""
 
-    def __init__(self, handlers: weakref.WeakSet[Handling], idle_s: float) -> None:
+    def __init__(self, handlers: WeakBag[Handling], idle_s: float) -> None:
         """``idle_s``: a stream that is idle for as long is worth knowing where it is."""
         self._handlers = handlers
         self._idle_s = idle_s
@@ -31,7 +32,7 @@ class Streams:
 
     def look(self, calls: Iterable[Call], now_ns: int, since_ns: int = 0) -> list[OpenStream]:
         """The open streams among ``calls``, oldest first, and the handlers whose call, made since, is over."""
-        handlers = {handling.call.id: handling for handling in list(self._handlers) if handling.still_runs}
+        handlers = {handling.call.id: handling for handling in self._handlers.all() if handling.still_runs}
         found = list(self._of_calls(calls, handlers, now_ns))
         for handling in handlers.values():
             if handling.call.state is State.ENDED and handling.call.start_ns >= since_ns:
@@ -84,5 +85,5 @@ def _client_is_blocked(call: Call) -> bool:
     """A sync client's request waits for the server to make room. grpcio's own state: nothing public tells."""
     if call.side is Side.SERVER or call.rpc_type is RpcType.SERVER_STREAM:
         return False
-    made = call.call_object() if isinstance(call.call_object, weakref.ref) else None
+    made = call.call_object() if type(call.call_object) is weakref.ref else None  # an asyncio call is of another type
     return cygrpc.OperationType.send_message in tuple(getattr(getattr(made, "_state", None), "due", ()))

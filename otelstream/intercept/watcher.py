@@ -5,7 +5,6 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
-from weakref import WeakSet
 
 import grpc
 from opentelemetry import context as otel_context
@@ -17,6 +16,7 @@ from otelstream.intercept.abandoned import AbandonedCalls
 from otelstream.memory.outliving import OutlivingWork
 from otelstream.observers import Calls
 from otelstream.record import Call, Outcome, RpcType, Side
+from otelstream.weakbag import WeakBag
 
 Filter = Callable[[Any], bool]
 """Answers whether a call is recorded. Gets what opentelemetry-instrumentation-grpc's filters get."""
@@ -63,7 +63,7 @@ class Watcher:
         on_first_call: Callable[[], None],
         aio_calls: AbandonedCalls,
         work: OutlivingWork,
-        handlers: WeakSet[Any],
+        handlers: WeakBag[Any],
     ) -> None:
         self.calls = calls
         self.guard = calls.guard

@@ -9,7 +9,6 @@ inherit nothing before Python 3.14: ``threading.Thread.start`` is wrapped, and n
 from __future__ import annotations
 
 import asyncio
-import os
 import sys
 import threading
 import weakref
@@ -22,6 +21,7 @@ from otelstream.findings import Outliving
 from otelstream.history import MethodKey
 from otelstream.memory import whereabouts
 from otelstream.record import Call, RpcType, Side
+from otelstream.weakbag import WeakBag
 
 _GRACE_S = 1.0
 """What ends this soon after its call was about to."""
@@ -67,7 +67,7 @@ class OutlivingWork:
 
     def reset(self) -> None:
         """Start from nothing: at first, and in a forked child."""
-        self._loops: weakref.WeakSet[asyncio.AbstractEventLoop] = weakref.WeakSet()
+        self._loops: WeakBag[asyncio.AbstractEventLoop] = WeakBag()
         self._threads: list[_Started] = []
         self._inside: weakref.WeakSet[asyncio.Task[Any]] = weakref.WeakSet()
         self._looked_ns = 0
@@ -110,7 +110,9 @@ class OutlivingWork:
 
     def look(self, now_ns: int) -> None:
         """Count what is alive after its call has ended. Cost: 0.4 ms per 1,000 tasks (DESIGN.md's facts)."""
-        self._threads = [started for started in self._threads if _is_alive(started.thread())]
+        for started in list(self._threads):
+            if not _is_alive(started.thread()):
+                self._threads.remove(started)  # in place: others append meanwhile
         tasks: dict[MethodKey, int] = {}
         threads: dict[MethodKey, int] = {}
         for alive in self._alive(now_ns, _GRACE_S):
@@ -126,10 +128,7 @@ class OutlivingWork:
             origin = _ended_origin(started.origin, since_ns)
             if origin is not None and thread is not None and thread.is_alive():
                 yield _Alive(thread, origin)
-        for loop in list(self._loops):
-            if loop.is_closed():
-                self._loops.discard(loop)
-                continue
+        for loop in self._loops.all():
             for task in asyncio.all_tasks(loop):
                 found = self._origin_of(task, since_ns)
                 if found is not None:
@@ -138,7 +137,7 @@ class OutlivingWork:
     def _origin_of(self, task: asyncio.Task[Any], since_ns: int) -> Origin | None:
         """The ended call that ``task`` was started in."""
         origin = _origin_in(task)
-        if origin is None or _is_grpcs(task):
+        if origin is None or whereabouts.is_grpcs(task):
             return None
         if origin.key.side is Side.CLIENT:
             # The caller's context stays marked when the call is over: only what was there before is inside it.
@@ -210,22 +209,6 @@ def _ended_origin(origin: Origin, since_ns: int) -> Origin | None:
 
 def _is_alive(thread: threading.Thread | None) -> bool:
     return thread is not None and (thread.is_alive() or thread.ident is None)  # about to start
-
-
-def _is_grpcs(task: asyncio.Task[Any]) -> bool:
-    """A task that grpcio keeps for each of its calls. But the one that iterates over requests runs the user's code."""
-    coroutine = task.get_coro()
-    name = getattr(coroutine, "__qualname__", "")
-    if "consume_request_iterator" in name:
-        return False
-    code = getattr(coroutine, "cr_code", None)
-    module = sys.modules.get("grpc")
-    folder = os.path.dirname(getattr(module, "__file__", None) or "") + os.sep
-    return code is not None and (code.co_filename.startswith(folder) or _CYTHON in code.co_filename)
-
-
-_CYTHON = "grpc/_cython/"
-"""In the file names of grpcio's compiled coroutines."""
 
 
 def _serves_a_pool(thread: threading.Thread) -> bool:

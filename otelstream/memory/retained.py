@@ -75,12 +75,15 @@ class RetainedMessages:
         self._after_ns = int(after_s * 1e9)
         self._clock = clock
         self._by_call: dict[int, float] = {}
+        self._pools: dict[tuple[MethodKey, What], Pool] = {}
         self.reset()
 
     def reset(self) -> None:
-        """Start from nothing: at first, and in a forked child."""
+        """Let go of everything: at first, when nothing is recorded any more, and in a forked child."""
+        for pool in list(self._pools.values()):
+            pool.close()  # calls that are still open go on adding to it
         self._held = Held(_TOTAL_BUDGET_BYTES)
-        self._pools: dict[tuple[MethodKey, What], Pool] = {}
+        self._pools = {}
         self._by_call = {}
 
     def attach(self, call: Call) -> None:
@@ -113,8 +116,9 @@ class RetainedMessages:
         if item is None:
             return
         pool = self._pool(call, What.STREAM)
-        if call.id % pool.every == 0:
-            pool.add(item, call.id, pool.every, 0, call.id, call.end_ns)
+        place = random.getrandbits(30)
+        if place % pool.every == 0:
+            pool.add(item, place, pool.every, 0, call.id, call.end_ns)
 
     def sweep(self, now_ns: int, is_open: Callable[[int], bool], *, at_once: bool = False) -> None:
         """Look at every sample once. ``at_once``: whatever is referenced now is retained, however young."""

@@ -23,8 +23,12 @@ BUDGET_BYTES = 16 * 1024 * 1024
 """Wire size of the messages that one pool holds."""
 _BURST = 8192
 """Objects that may be sampled at once before n grows, and how many a second from then on: what sampling costs."""
-_PER_SECOND = 500
+_PER_SECOND = 200
+_QUIET_S = 10.0
+"""How long fewer must have come before n is halved again."""
 _LARGEST_N = 1 << 20
+_SETTLED_NS = 1_000_000_000
+"""Age of a message whose call, if it is not open, has ended: a request may wait for a thread before."""
 _95_PERCENT = 1.96
 
 
@@ -108,6 +112,8 @@ class Pool:
         self._left = _BURST
         self._fresh = 0
         self._swept_ns = 0
+        self._quiet_s = 0.0
+        self._closed = False
         self._lock = self._all.lock
 
     def __len__(self) -> int:
@@ -117,17 +123,25 @@ class Pool:
         self, item: Any, place: int, weight: int, size: int, call_id: int, time_ns: int, *, sent: bool = False
     ) -> None:
         """Follow ``item``, which stands for ``weight`` items."""
+        gone: list[Sample] = []  # destroyed when the lock is free again: a destructor may wait for whom we keep waiting
         with self._lock:
+            if self._closed:
+                return
+            self._fresh += 1
+            self._left -= 1
+            if self._left <= 0:
+                self._left = 2 * _PER_SECOND
+                self.every = min(2 * self.every, _LARGEST_N)
             known = self._samples.get(id(item))
             if known is not None and known.item() is item:
                 known.weight = 1  # one object, sent again and again
                 return
             if known is not None:
-                self._drop(known, id(item))
+                self._drop(known, id(item), gone)
             if len(self._samples) >= self._limit or self._too_large(size):
                 if size > self._budget:
                     return
-                self._make_room(size)
+                self._make_room(size, gone)
                 if place % self.every or self._too_large(size):
                     return
                 weight = max(weight, self.every)
@@ -135,11 +149,6 @@ class Pool:
             self._samples[id(item)] = sample
             if sample.held is not None:
                 self._hold(size)
-            self._fresh += 1
-            self._left -= 1
-            if self._left <= 0:
-                self._left = 2 * _PER_SECOND
-                self.every = min(2 * self.every, _LARGEST_N)
 
     def _too_large(self, size: int) -> bool:
         return self.held_bytes + size > self._budget or self._all.bytes + size > self._all.limit
@@ -148,48 +157,55 @@ class Pool:
         self.held_bytes += size
         self._all.bytes += size
 
-    def _make_room(self, size: int) -> None:
+    def _make_room(self, size: int, gone: list[Sample]) -> None:
         """Drop what was let go; if that is not enough, sample less, until a quarter is free."""
-        self._drop_released()
+        self._drop_released(gone)
         while self._samples and (len(self._samples) > self._limit * 3 // 4 or self._too_large(size)):
             least = 2 * min(sample.weight for sample in self._samples.values())
-            if least > _LARGEST_N:
-                self._clear()
-                return
-            self.every = max(self.every, least)
+            self.every = min(max(self.every, least), _LARGEST_N)
             for key, sample in list(self._samples.items()):
-                if sample.place % least:
-                    self._drop(sample, key)
+                if sample.place % least or least > _LARGEST_N:
+                    self._drop(sample, key, gone)
                 else:
                     sample.weight = max(sample.weight, least)
 
-    def _drop_released(self) -> None:
+    def _drop_released(self, gone: list[Sample]) -> None:
         for key, sample in list(self._samples.items()):
             if sample.released():
-                self._drop(sample, key)
+                self._drop(sample, key, gone)
 
-    def _drop(self, sample: Sample, key: int) -> None:
-        del self._samples[key]
-        if sample.held is not None:
+    def _drop(self, sample: Sample, key: int, gone: list[Sample]) -> None:
+        if self._samples.pop(key, None) is not None and sample.held is not None:
             self._hold(-sample.size)
+        gone.append(sample)
 
-    def _clear(self) -> None:
-        self._samples.clear()
-        self._hold(-self.held_bytes)
+    def close(self) -> None:
+        """Let go of everything, and follow nothing any more."""
+        gone: list[Sample] = []
+        with self._lock:
+            self._closed = True
+            for key, sample in list(self._samples.items()):
+                self._drop(sample, key, gone)
 
     def sweep(self, now_ns: int, after_ns: int, is_open: Callable[[int], bool]) -> None:
         """Drop what was let go; what is ``after_ns`` old, or of a call that has ended, is retained from now on."""
+        gone: list[Sample] = []
         with self._lock:
-            self._drop_released()
+            self._drop_released(gone)
             for sample in self._samples.values():
                 if not sample.retained:
-                    sample.retained = now_ns - sample.time_ns >= after_ns or not is_open(sample.call_id)
+                    age_ns = now_ns - sample.time_ns
+                    is_settled = age_ns >= min(after_ns, _SETTLED_NS)  # else its call may be about to open
+                    has_ended = is_settled and not is_open(sample.call_id)
+                    sample.retained = age_ns >= after_ns or age_ns < 0 or has_ended  # below 0: the clock was set back
             elapsed_s = max(0.0, (now_ns - self._swept_ns) / 1e9)
             self._left = min(_BURST, self._left + int(_PER_SECOND * min(elapsed_s, 60.0)))
-            quiet = self._fresh * 4 < _PER_SECOND * min(elapsed_s, 1.0)
+            is_quiet = self._fresh * 4 < _PER_SECOND * min(elapsed_s, 1.0)
             has_room = len(self._samples) < self._limit // 2 and not self._too_large(self._budget // 2)
-            if quiet and has_room and self.every > 1:
+            self._quiet_s = self._quiet_s + elapsed_s if is_quiet and has_room else 0.0
+            if self._quiet_s >= _QUIET_S and self.every > 1:
                 self.every //= 2
+                self._quiet_s = 0.0
             self._fresh = 0
             self._swept_ns = now_ns
 

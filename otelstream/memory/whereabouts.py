@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import os
 import sys
 import threading
 from collections.abc import Iterator
@@ -96,10 +98,25 @@ def of_awaiting(awaiting: Any) -> str | None:
     return found or inner
 
 
-def awaited_name(awaiting: Any) -> str | None:
-    """The name of the innermost thing that a suspended coroutine waits for."""
-    names = [name for item in _chain(awaiting) if (name := getattr(item, "__qualname__", None)) is not None]
-    return names[-1] if names else None
+def awaited_names(awaiting: Any) -> list[str]:
+    """What a suspended coroutine waits for, from itself inwards, compiled coroutines included."""
+    return [name for item in _chain(awaiting) if isinstance(name := getattr(item, "__qualname__", None), str)]
+
+
+def is_grpcs(task: asyncio.Task[Any]) -> bool:
+    """A task that grpcio keeps for each of its calls. But the one that iterates over requests runs the user's code."""
+    coroutine = task.get_coro()
+    name = getattr(coroutine, "__qualname__", "")
+    if "consume_request_iterator" in name:
+        return False
+    code = getattr(coroutine, "cr_code", None)
+    module = sys.modules.get("grpc")
+    folder = os.path.dirname(getattr(module, "__file__", None) or "") + os.sep
+    return code is not None and (code.co_filename.startswith(folder) or _CYTHON in code.co_filename)
+
+
+_CYTHON = "grpc/_cython/"
+"""In the file names of grpcio's compiled coroutines."""
 
 
 def of_caller() -> str | None:
@@ -122,6 +139,9 @@ def _chain(awaiting: Any) -> Iterator[Any]:
         if awaiting is None:
             return
         yield awaiting
+        if type(awaiting).__name__ == "coroutine_wrapper":  # Cython's, which shows what it wraps to nobody else
+            awaiting = next(iter(gc.get_referents(awaiting)), None)
+            continue
         inner = (getattr(awaiting, name, None) for name in ("cr_await", "ag_await", "gi_yieldfrom"))
         awaiting = next((found for found in inner if found is not None), None)
 

@@ -251,7 +251,12 @@ def test_sampling_slows_down_under_load_and_recovers() -> None:
     sampled = pool._fresh
     process.receive(call, (Plain2() for _ in range(25_000)))
     assert pool._fresh - sampled <= 2000
-    for _ in range(20):
+    for _ in range(10):
+        process.receive(call, (Plain2() for _ in range(10)))
+        process.sweep()
+    paused = pool.every
+    assert paused >= 16  # a short pause is none
+    for _ in range(100):
         process.receive(call, (Plain2() for _ in range(10)))
         process.sweep()
     assert pool.every == 1

@@ -9,7 +9,7 @@ import otelstream
 
 ROOT = Path(otelstream.__file__).parent
 LAYERS = [
-    {"record", "_version", "findings"},
+    {"record", "_version", "findings", "weakbag"},
     {"semconv", "history"},
     {"config", "observers", "message_events", "slope", "trend", "wording", "process_growth"},
     {"verdict", "report", "leak_log", "leftovers"},
@@ -33,7 +33,8 @@ PURE = (
     "history",
     "verdict",
     "wording",
-    "slope", "trend",
+    "slope",
+    "trend",
     "process_growth",
     "leftovers",
 )

@@ -41,7 +41,6 @@ def test_each_trouble_is_worth_knowing_after_so_many_intervals(
     [
         (Kind.PEER_GONE, {"idle": 900.0}, "call_ended"),
         (Kind.PEER_GONE, {"idle": 0.0}, "call_ended"),
-        (Kind.ENDLESS_RECEIVE, {"half_closed": True}, "idle"),
         (Kind.PEER_NOT_READING, {"sending_blocked": True}, "idle"),
     ],
 )
@@ -64,6 +63,11 @@ def test_what_is_only_idle_is_no_leak_however_long() -> None:
         (Kind.STREAM_IDLE, Severity.INFO),
         (Kind.NO_DEADLINE, Severity.INFO),
     }
+
+
+def test_a_subscription_whose_requests_have_ended_may_wait_for_news_for_ever() -> None:
+    (finding,) = found(stream(half_closed=True, idle=1e6))
+    assert (finding.kind, finding.severity) == (Kind.ENDLESS_RECEIVE, Severity.INFO)
 
 
 def test_a_stream_without_a_deadline_must_be_old_and_idle() -> None:
