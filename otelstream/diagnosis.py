@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from otelstream import leftovers, semconv, verdict
 from otelstream.config import PREFIX, Config
-from otelstream.findings import Finding, Kind, LeakReport, MethodRow, Outliving
+from otelstream.findings import Finding, Kind, LeakReport, MethodRow, Outliving, Severity
 from otelstream.history import History, MethodKey, MethodSample, Sample
 from otelstream.intercept.trouble import Streams
 from otelstream.leak_log import attributes
@@ -77,7 +77,7 @@ class Diagnosis:
         """The worst leak of each method and side, as of the last look."""
         self._announced: dict[_Key, int] = {}
         self._collected_ns = 0
-        self._holders: dict[_Key, tuple[int, str | None]] = {}
+        self._holders: dict[_Key, tuple[int, holders.Holder | None]] = {}
         self._reporting = threading.Lock()
 
     @property
@@ -99,10 +99,11 @@ class Diagnosis:
 
     def watch(self, now_ns: int) -> int:
         """Ticker job: sample, judge, and name the holder of a leak that is new."""
-        outliving = self._outliving.groups(now_ns) if self._outliving.tasks or self._outliving.threads else []
+        outliving = self._outliving.groups(now_ns, inside=True) if self._outliving.any else []
         sample, judgement = self._judge(now_ns, outliving)
         self._history.add(sample)
         named = [self._named(finding, now_ns, []) for finding in judgement.findings if finding.is_leak]
+        named = [finding for finding in named if finding.is_leak]
         found: dict[tuple[str, str], Finding] = {}
         for finding in reversed(named):  # the worst first in the list, so the last one written
             for side in (finding.side,) if finding.side else [side.value for side in Side]:
@@ -151,23 +152,23 @@ class Diagnosis:
             now_ns = self._calls.clock()
             self._retained.sweep(now_ns, self._calls.is_open)
             self._outliving.look(now_ns)
-            outliving = self._outliving.groups(now_ns)
+            outliving = self._outliving.groups(now_ns, inside=True)
             sample, judgement = self._judge(now_ns, outliving)
             notes = list(self._limits())
-            findings = [self._named(finding, now_ns, notes, fresh=True) for finding in judgement.findings]
-            holder = findings[0].holder if findings and findings[0].is_leak else None
+            named = [self._named(finding, now_ns, notes, fresh=True) for finding in judgement.findings]
+            findings = sorted(named, key=lambda finding: not finding.is_leak)
             return LeakReport(
                 time=now_ns / 1e9,
                 pid=os.getpid(),
                 service=service_name(),
                 window=judgement.window,
                 decided=judgement.decided,
-                verdict=judgement.sentence if holder is None else f"{judgement.sentence} Look at {holder}.",
+                verdict=_sentence(findings, judgement.calm),
                 rss=sample.rss,
                 memory_growth=judgement.memory_growth,
                 findings=tuple(findings),
                 methods=tuple(self._rows()),
-                outliving=tuple(outliving),
+                outliving=tuple(self._outliving.groups(now_ns)),
                 notes=tuple(notes),
             )
 
@@ -205,6 +206,7 @@ class Diagnosis:
                 retained_bytes=messages.get(key, _NOTHING).size,
                 kept_streams=streams.get(key, _NOTHING).count,
                 tasks=self._outliving.tasks.get(key, 0),
+                inside=self._outliving.inside.get(key, 0),
                 threads=self._outliving.threads.get(key, 0),
                 abandoned=totals.abandoned,
                 ended=totals.ended,
@@ -229,16 +231,19 @@ class Diagnosis:
         what = _HELD.get(finding.kind)
         if what is None or finding.holder is not None or finding.method is None or finding.side is None:
             return finding
-        searched_ns, name = self._holders.get(_key(finding), (0, None))
+        searched_ns, holder = self._holders.get(_key(finding), (0, None))
         if fresh or abs(now_ns - searched_ns) >= self._intervals_ns(_HOLDER_INTERVALS):
-            found = self._guard.run(
-                "diagnosis.holders", self._search, MethodKey(finding.method, Side(finding.side)), what
-            )
-            names, more = found or ([], [])
-            notes += more
-            name = names[0].name if names else None
-            self._holders[_key(finding)] = now_ns, name
-        return replace(finding, holder=name)
+            row = MethodKey(finding.method, Side(finding.side))
+            found, more = self._guard.run("diagnosis.holders", self._search, row, what) or ([], [])
+            notes += [note for note in more if note not in notes]
+            holder = found[0] if found else None
+            self._holders[_key(finding)] = now_ns, holder
+        if holder is None:
+            return finding
+        if holder.bounded:  # still filling: it grows, and will stop
+            evidence = f"{finding.evidence} What holds them takes only so many."
+            return replace(finding, holder=holder.name, severity=Severity.INFO, evidence=evidence)
+        return replace(finding, holder=holder.name)
 
     def _search(
         self, key: MethodKey, what: What, since_ns: int = 0, *, sent: bool | None = None
@@ -276,6 +281,12 @@ class Diagnosis:
 
 
 _NOTHING = Estimate()
+
+
+def _sentence(findings: Sequence[Finding], calm: str) -> str:
+    said = verdict.sentence(findings, calm)
+    holder = findings[0].holder if findings and findings[0].is_leak else None
+    return said if holder is None else f"{said} Look at {holder}."
 
 
 def _weight(row: MethodSample) -> float:

@@ -38,8 +38,10 @@ class MethodSample:
     """Streams that have ended, but whose context (server) or call object (client) is still referenced."""
     tasks: int = 0
     """asyncio tasks started inside its calls that are alive although the call has ended."""
+    inside: int = 0
+    """asyncio tasks started inside its calls that are alive while the call is open."""
     threads: int = 0
-    """The same for threads."""
+    """Threads started inside its calls that are alive although the call has ended."""
     abandoned: int = 0
     """Calls that ended as abandoned, since the start."""
     ended: int = 0

@@ -25,6 +25,10 @@ _OF_RSS = 0.3
 """Part of the growth of RSS that Python's objects or native memory must have to be its cause."""
 _MOST_EACH = 16 * 1024 * 1024
 """By of growth for each stream, task or thread more, above which these don't explain it."""
+_LEAST_SEEN = 0.25
+"""Part of what messages seem to grow by that must be seen of the process."""
+_IMPLAUSIBLE_BYTES = 16 * 1024 * 1024
+"""Less than that may fit into memory that was in use already."""
 _URGENT_MIN = 60
 _RECENT = 120
 """Samples (20 min): what growth is given without a leak; fragmentation that goes on for so long is one."""
@@ -69,6 +73,20 @@ class Process:
         if self.leak is None:
             return None
         return min(1.0, max(0.0, slope.sen(*sizes.since(self.leak.since)).per_minute / self.leak.slope.per_minute))
+
+    def is_plausible(self, sizes: Track, since: float) -> bool:
+        """False when ``sizes`` (By, an estimate) grow by much more than all that is in use in the process.
+
+        Objects that are sent again and again, as those of a table, may look like ever more messages.
+        """
+        used = self._track(lambda sample: None if None in (sample.python, sample.native) else _used(sample))
+        used = (used if len(used.times) >= trend.ENOUGH else self._rss).since(since)
+        claimed = sizes.since(since)
+        if len(used.times) < trend.ENOUGH or len(claimed.times) < trend.ENOUGH:
+            return True
+        rise = slope.sen(*claimed).per_minute
+        minutes = claimed.times[-1] - claimed.times[0]
+        return rise * minutes < _IMPLAUSIBLE_BYTES or slope.sen(*used).per_minute >= rise * _LEAST_SEEN
 
     def completed(self, findings: list[Finding]) -> list[Finding]:
         """The ``findings`` of its methods, and what they don't explain; CRITICAL where that soon fills the memory."""
@@ -152,6 +170,10 @@ def _explain(findings: Sequence[Finding], known: float, leak: trend.Leak) -> boo
 def _bytes_floor(start: float) -> float:
     """8 MiB, or 5 %."""
     return max(8.0 * 1024 * 1024, 0.05 * start)
+
+
+def _used(sample: Sample) -> int:
+    return (sample.python or 0) + (sample.native or 0)
 
 
 def _in_order(samples: Sequence[Sample], interval_s: float) -> list[Sample]:

@@ -39,13 +39,15 @@ class _Counted(NamedTuple):
 _COUNTED = {
     "abandoned": _Counted(Kind.STREAM_ABANDONED, "{stream}", "dropped unfinished", 5),
     "tasks": _Counted(Kind.TASK_OUTLIVING, "{task}", "running after their call"),
+    "inside": _Counted(Kind.TASK_OUTLIVING, "{task}", "running inside open streams"),
     "threads": _Counted(Kind.THREAD_OUTLIVING, "{thread}", "running after their call"),
     "kept_streams": _Counted(Kind.ENDED_STREAM_KEPT, "{stream}", "referenced after their end", part=0.2),
     "open": _Counted(Kind.STREAM_NOT_CLOSED, "{stream}", "open"),
     "retained": _Counted(Kind.MESSAGES_RETAINED, "{message}", "retained", 20, 0.2),
 }
 _CAUSES: dict[str, tuple[str, ...]] = {"kept_streams": ("tasks", "threads", "abandoned")}
-_CAUSES["retained"] = (*_CAUSES["kept_streams"], "kept_streams", "open")
+_CAUSES["inside"] = ("open",)
+_CAUSES["retained"] = (*_CAUSES["kept_streams"], "inside", "kept_streams", "open")
 """Whose number each may merely follow: then it is no finding of its own."""
 _TROUBLES = {"kept_streams": (Kind.PEER_GONE,), "open": (Kind.PEER_GONE, Kind.ENDLESS_RECEIVE, Kind.PEER_NOT_READING)}
 """Why these streams may pile up: when at least half of them are in it, this is the finding, which then grows."""
@@ -62,6 +64,8 @@ class Judgement:
     decided: bool
     """Enough samples to say that nothing grows."""
     sentence: str
+    calm: str
+    """The verdict if none of the findings were a leak."""
     """The verdict."""
     window: float
     """s looked back on."""
@@ -109,8 +113,8 @@ class _Judge:
         findings.sort(key=_rank)
         window = minutes[-1] * 60 if minutes else 0.0
         decided = len(samples) >= trend.ENOUGH
-        sentence = self._sentence(findings, decided, window)
-        return Judgement(tuple(findings), decided, sentence, window, self.process.growth)
+        calm = self._calm(findings, decided, window)
+        return Judgement(tuple(findings), decided, sentence(findings, calm), calm, window, self.process.growth)
 
     def _severity(self, kind: Kind, streams: list[OpenStream]) -> Severity:
         """What one slow handler or client may do is a leak only when it goes on."""
@@ -144,6 +148,8 @@ class _Judge:
             finding = self._grown(key, name, track.since(leak.since), leak, followers[name], rows[-1])
             if "retained" in (name, *followers[name]):
                 sizes = Track(minutes, [row.retained_bytes + _MESSAGE_OVERHEAD * row.retained for row in rows])
+                if name == "retained" and not self.process.is_plausible(sizes, leak.since):
+                    continue
                 finding = self._weighed(finding, leak, sizes)
             yield finding
 
@@ -174,7 +180,7 @@ class _Judge:
         if "retained" in (name, *followers):
             facts.append(f"the messages have {wording.size(newest.retained_bytes)}")
         holder = _commonest(streams) if name in ("open", "abandoned") else None
-        if name in ("tasks", "threads"):
+        if name in ("tasks", "inside", "threads"):
             holder = self._biggest(where, name == "threads")
         if name == "open":
             idle = len(troubles.pop(Kind.STREAM_IDLE, ()))
@@ -200,14 +206,7 @@ class _Judge:
         biggest = max(groups, key=lambda group: group.count)
         return f"{biggest.name}, waits at {biggest.waits_at}" if biggest.waits_at else biggest.name
 
-    def _sentence(self, findings: list[Finding], decided: bool, window: float) -> str:
-        worst = findings[0] if findings else None
-        if worst is not None and worst.is_leak:
-            claim = f"{wording.CLAIMS[worst.kind]}: {wording.rate(worst)}"
-            if worst.kind not in OF_PROCESS:
-                return f"{worst.method} {claim}."
-            alone = f", and only {worst.method} carries messages" if worst.method else ""
-            return f"{claim}, which nothing that is counted explains{alone}."
+    def _calm(self, findings: list[Finding], decided: bool, window: float) -> str:
         if not decided:
             needed = wording.duration(trend.ENOUGH * self.interval_s)
             return f"Too early to say: watched for {wording.duration(window)}, it takes {needed}."
@@ -216,6 +215,18 @@ class _Judge:
             rate = wording.size(leak.slope.per_minute)
             return f"The process grows by {rate} per minute, but no part of it that can be read grows as much."
         return f"No leak seen in the last {wording.duration(window)}."
+
+
+def sentence(findings: Sequence[Finding], calm: str) -> str:
+    """What the worst of ``findings`` is; ``calm`` where none is a leak."""
+    worst = findings[0] if findings else None
+    if worst is None or not worst.is_leak:
+        return calm
+    claim = f"{wording.CLAIMS[worst.kind]}: {wording.rate(worst)}"
+    if worst.kind not in OF_PROCESS:
+        return f"{worst.method} {claim}."
+    alone = f", and only {worst.method} carries messages" if worst.method else ""
+    return f"{claim}, which nothing that is counted explains{alone}."
 
 
 def _follows(track: Track, cause: Track, leak: trend.Leak) -> bool:

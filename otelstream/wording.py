@@ -15,7 +15,7 @@ CLAIMS = {
     Kind.ENDLESS_RECEIVE: "goes on after the other side has finished",
     Kind.PEER_GONE: "goes on after its calls have ended",
     Kind.PEER_NOT_READING: "sends to a peer that does not read",
-    Kind.TASK_OUTLIVING: "starts tasks that outlive their calls",
+    Kind.TASK_OUTLIVING: "starts tasks that nobody ends",
     Kind.THREAD_OUTLIVING: "starts threads that outlive their calls",
     Kind.PYTHON_GROWTH: "Python's objects grow",
     Kind.NATIVE_GROWTH: "Memory outside Python's objects grows",

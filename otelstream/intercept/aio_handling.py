@@ -54,7 +54,7 @@ class AioHandling(Handling):
         responses = self._running() if self._running is not None else None
         if isinstance(responses, AsyncGeneratorType):
             # It waits for nothing itself: so gRPC has its last message, and does not ask for the next.
-            return responses.ag_frame is not None and responses.ag_await is None and not responses.ag_running
+            return responses.ag_frame is not None and not responses.ag_running
         return _WRITE in whereabouts.awaited_names(responses)
 
     def where(self) -> str | None:

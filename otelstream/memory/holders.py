@@ -39,6 +39,8 @@ class Holder:
     """Samples found under it."""
     path: tuple[str, ...]
     """From the name down to the message: types, names and lengths only."""
+    bounded: bool = False
+    """It takes only so many: ``deque(maxlen=)``, ``Queue(maxsize=)``, ``lru_cache(maxsize=)``."""
 
 
 class _Target:
@@ -130,8 +132,9 @@ class Search:
     def holders(self) -> list[Holder]:
         """Found so far, the commonest first. Valid after any step."""
         names = [name for target in self._targets if (name := naming.best_name(target.leaf)[0]) is not None]
-        paths = {name.text: name.path for name in reversed(names)}
-        return [Holder(text, count, paths[text]) for text, count in Counter(name.text for name in names).most_common()]
+        first = {name.text: name for name in reversed(names)}
+        counts = Counter(name.text for name in names).most_common()
+        return [Holder(text, count, first[text].path, first[text].bounded) for text, count in counts]
 
     def notes(self) -> list[str]:
         """What was not reached, and why."""

@@ -53,10 +53,12 @@ class _Started(NamedTuple):
 
 
 class _Alive(NamedTuple):
-    """One task or thread that has outlived its call."""
+    """One task or thread that was started inside a call."""
 
     item: Any
     origin: Origin
+    outlives: bool
+    """The call has ended."""
 
 
 class OutlivingWork:
@@ -73,6 +75,8 @@ class OutlivingWork:
         self._looked_ns = 0
         self.tasks: dict[MethodKey, int] = {}
         """Outliving tasks at the last look."""
+        self.inside: dict[MethodKey, int] = {}
+        """Tasks inside calls that are open."""
         self.threads: dict[MethodKey, int] = {}
 
     def enter(self, call: Call) -> None:
@@ -114,12 +118,19 @@ class OutlivingWork:
             if not _is_alive(started.thread()):
                 self._threads.remove(started)  # in place: others append meanwhile
         tasks: dict[MethodKey, int] = {}
+        inside: dict[MethodKey, int] = {}
         threads: dict[MethodKey, int] = {}
         for alive in self._alive(now_ns, _GRACE_S):
-            counts = threads if isinstance(alive.item, threading.Thread) else tasks
+            ended = threads if isinstance(alive.item, threading.Thread) else tasks
+            counts = ended if alive.outlives else inside
             counts[alive.origin.key] = counts.get(alive.origin.key, 0) + 1
         self._looked_ns = now_ns
-        self.tasks, self.threads = tasks, threads
+        self.tasks, self.inside, self.threads = tasks, inside, threads
+
+    @property
+    def any(self) -> bool:
+        """Something was started inside a call and is alive, as of the last look."""
+        return bool(self.tasks or self.inside or self.threads)
 
     def _alive(self, now_ns: int, grace_s: float) -> Iterator[_Alive]:
         since_ns = now_ns - int(grace_s * 1e9)
@@ -127,15 +138,20 @@ class OutlivingWork:
             thread = started.thread()
             origin = _ended_origin(started.origin, since_ns)
             if origin is not None and thread is not None and thread.is_alive():
-                yield _Alive(thread, origin)
+                yield _Alive(thread, origin, outlives=True)
         for loop in self._loops.all():
             for task in asyncio.all_tasks(loop):
-                found = self._origin_of(task, since_ns)
-                if found is not None:
-                    yield _Alive(task, found)
+                origin = self._origin_of(task)
+                if origin is None:
+                    continue
+                ended = _ended_origin(origin, since_ns)
+                if ended is not None:
+                    yield _Alive(task, ended, outlives=True)
+                elif not origin.ended_ns:
+                    yield _Alive(task, origin, outlives=False)
 
-    def _origin_of(self, task: asyncio.Task[Any], since_ns: int) -> Origin | None:
-        """The ended call that ``task`` was started in."""
+    def _origin_of(self, task: asyncio.Task[Any]) -> Origin | None:
+        """The call that ``task`` was started in, open or ended."""
         origin = _origin_in(task)
         if origin is None or whereabouts.is_grpcs(task):
             return None
@@ -146,26 +162,27 @@ class OutlivingWork:
                 origin = origin.outer
             else:
                 self._inside.add(task)
-        if origin is None or _made_in(origin, task):
-            return None
-        return _ended_origin(origin, since_ns)
+        return None if origin is None or _made_in(origin, task) else origin
 
-    def groups(self, now_ns: int, *, grace_s: float = _GRACE_S, since_ns: int = 0) -> list[Outliving]:
+    def groups(
+        self, now_ns: int, *, grace_s: float = _GRACE_S, since_ns: int = 0, inside: bool = False
+    ) -> list[Outliving]:
         """What is alive now, by method and by what it does; the largest groups first.
 
-        Only of calls that started at ``since_ns`` or later, and that ended ``grace_s`` ago or earlier.
+        Only of calls that started at ``since_ns`` or later, and that ended ``grace_s`` ago or earlier; with ``inside``,
+        tasks of open calls, too.
         """
         frames = sys._current_frames()
         found: dict[tuple[MethodKey, bool, str, str | None], list[int]] = {}
         for alive in self._alive(now_ns, grace_s):
-            if alive.origin.start_ns < since_ns:
+            if alive.origin.start_ns < since_ns or not (alive.outlives or inside):
                 continue
             if isinstance(alive.item, threading.Thread):
                 name, waits_at = whereabouts.of_thread(alive.item, frames.get(alive.item.ident or 0))
             else:
                 name, waits_at = whereabouts.of_task(alive.item)
             key = alive.origin.key, isinstance(alive.item, threading.Thread), name, waits_at
-            found.setdefault(key, []).append(alive.origin.ended_ns)
+            found.setdefault(key, []).append(alive.origin.ended_ns or now_ns)
         del frames
         groups = [
             Outliving(

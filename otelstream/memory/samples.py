@@ -27,6 +27,7 @@ _PER_SECOND = 200
 _QUIET_S = 10.0
 """How long fewer must have come before n is halved again."""
 _LARGEST_N = 1 << 20
+_MOST_REPEATED = 8192
 _SETTLED_NS = 1_000_000_000
 """Age of a message whose call, if it is not open, has ended: a request may wait for a thread before."""
 _95_PERCENT = 1.96
@@ -49,11 +50,11 @@ class Sample:
         self.held: Any = None if takes_weak else item
         self.reference: Callable[[], Any] | None = weakref.ref(item) if takes_weak else None
 
-    def released(self) -> bool:
-        """Nobody but us refers to it any more."""
+    def released(self, times: int) -> bool:
+        """Nobody but us, who hold it ``times`` times, refers to it any more."""
         if self.reference is not None:
             return self.reference() is None
-        return sys.getrefcount(self.held) <= _OURS_ALONE
+        return sys.getrefcount(self.held) < _OURS_ALONE + times
 
     def item(self) -> Any:
         return self.held if self.reference is None else self.reference()
@@ -87,12 +88,14 @@ class Estimate:
 class Held:
     """What all pools of a process hold together, and their lock."""
 
-    __slots__ = ("bytes", "limit", "lock")
+    __slots__ = ("bytes", "limit", "lock", "times")
 
     def __init__(self, limit: int = sys.maxsize) -> None:
         """``limit``: By."""
         self.bytes = 0
         self.limit = limit
+        self.times: dict[int, int] = {}
+        """How many samples hold an object, by its id: a proxy's message is received and sent, by two methods."""
         # A garbage collection inside may run a destructor that sends a message: re-entrant.
         self.lock = threading.RLock()
 
@@ -114,6 +117,8 @@ class Pool:
         self._swept_ns = 0
         self._quiet_s = 0.0
         self._closed = False
+        self._repeated: dict[int, None] = {}
+        """Ids of objects that were sent more than once, the newest last; not held, so an id may be another's by now."""
         self._lock = self._all.lock
 
     def __len__(self) -> int:
@@ -134,7 +139,9 @@ class Pool:
                 self.every = min(2 * self.every, _LARGEST_N)
             known = self._samples.get(id(item))
             if known is not None and known.item() is item:
-                known.weight = 1  # one object, sent again and again
+                if known.sent is sent:  # else a message that was received is sent on
+                    self._repeats(id(item))
+                    known.weight = 1
                 return
             if known is not None:
                 self._drop(known, id(item), gone)
@@ -145,10 +152,19 @@ class Pool:
                 if place % self.every or self._too_large(size):
                     return
                 weight = max(weight, self.every)
+            if id(item) in self._repeated:
+                weight = 1
             sample = Sample(item, place, weight, size, call_id, time_ns, sent)
             self._samples[id(item)] = sample
             if sample.held is not None:
                 self._hold(size)
+                self._all.times[id(item)] = self._all.times.get(id(item), 0) + 1
+
+    def _repeats(self, key: int) -> None:
+        """One object is sent again and again, a constant or of a table: it is one, however often."""
+        self._repeated[key] = None
+        if len(self._repeated) > _MOST_REPEATED:
+            del self._repeated[next(iter(self._repeated))]
 
     def _too_large(self, size: int) -> bool:
         return self.held_bytes + size > self._budget or self._all.bytes + size > self._all.limit
@@ -160,23 +176,27 @@ class Pool:
     def _make_room(self, size: int, gone: list[Sample]) -> None:
         """Drop what was let go; if that is not enough, sample less, until a quarter is free."""
         self._drop_released(gone)
+        least = min((sample.weight for sample in self._samples.values()), default=1)
         while self._samples and (len(self._samples) > self._limit * 3 // 4 or self._too_large(size)):
-            least = 2 * min(sample.weight for sample in self._samples.values())
+            least *= 2
             self.every = min(max(self.every, least), _LARGEST_N)
             for key, sample in list(self._samples.items()):
                 if sample.place % least or least > _LARGEST_N:
                     self._drop(sample, key, gone)
-                else:
+                elif key not in self._repeated:
                     sample.weight = max(sample.weight, least)
 
     def _drop_released(self, gone: list[Sample]) -> None:
         for key, sample in list(self._samples.items()):
-            if sample.released():
+            if sample.released(self._all.times.get(key, 1)):
                 self._drop(sample, key, gone)
 
     def _drop(self, sample: Sample, key: int, gone: list[Sample]) -> None:
         if self._samples.pop(key, None) is not None and sample.held is not None:
             self._hold(-sample.size)
+            times = self._all.times.pop(key) - 1
+            if times:
+                self._all.times[key] = times
         gone.append(sample)
 
     def close(self) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 from otelstream.memory.holding import places
 
 _DEEPEST = 64
+_IS_3_12 = sys.version_info[:2] == (3, 12)
 _NEAREST = 24
 
 
@@ -142,8 +143,20 @@ def _chain(awaiting: Any) -> Iterator[Any]:
         if type(awaiting).__name__ == "coroutine_wrapper":  # Cython's, which shows what it wraps to nobody else
             awaiting = next(iter(gc.get_referents(awaiting)), None)
             continue
-        inner = (getattr(awaiting, name, None) for name in ("cr_await", "ag_await", "gi_yieldfrom"))
-        awaiting = next((found for found in inner if found is not None), None)
+        awaiting = _awaited_by(awaiting)
+
+
+def _awaited_by(item: Any) -> Any:
+    # Of one that runs just now on another thread, Python 3.12 answers what is not an object, and crashes. Between the
+    # two attributes no other thread gets its turn, for nothing is called.
+    if isinstance(item, CoroutineType):
+        return None if item.cr_running else item.cr_await
+    if isinstance(item, AsyncGeneratorType):  # which calls itself running while it waits, too
+        return None if item.ag_running and _IS_3_12 else item.ag_await
+    if isinstance(item, GeneratorType):
+        return None if item.gi_running else item.gi_yieldfrom
+    inner = (getattr(item, name, None) for name in ("cr_await", "ag_await", "gi_yieldfrom"))  # compiled ones
+    return next((found for found in inner if found is not None), None)
 
 
 def _frame_of(awaiting: Any) -> FrameType | None:

@@ -6,6 +6,7 @@ import gc
 import threading
 import time
 import weakref
+from collections import deque
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,7 +15,7 @@ from opentelemetry.metrics import NoOpMeterProvider
 
 from otelstream.config import Config
 from otelstream.diagnosis import Diagnosis, service_name
-from otelstream.findings import Finding, Kind, merged
+from otelstream.findings import Finding, Kind, Severity, merged
 from otelstream.intercept.handling import Handling
 from otelstream.intercept.trouble import Streams
 from otelstream.memory.outliving import OutlivingWork
@@ -74,7 +75,7 @@ class Process:
     def receive(self, call: Call, count: int = 100) -> list[Message]:
         messages = [Message() for _ in range(count)]
         for message in messages:
-            call.received.add(4000, self.clock(), message)
+            call.received.add(40, self.clock(), message)
         return messages
 
 
@@ -106,6 +107,24 @@ def test_a_leak_is_announced_once_with_its_holder(process: Process) -> None:
     (finding,) = process.announced
     assert (finding.kind, finding.method, finding.side) == (Kind.MESSAGES_RETAINED, METHOD, "server")
     assert "KEPT" in (finding.holder or "")
+
+
+RECENT: deque[Any] = deque(maxlen=1_000_000)
+
+
+def test_what_takes_only_so_many_is_no_leak_while_it_fills(process: Process) -> None:
+    call = process.call()
+    for _ in range(30):
+        RECENT.extend(process.receive(call))
+        process.watch()
+    report = process.diagnosis.report()
+    RECENT.clear()
+    (finding,) = report.findings
+    assert (finding.kind, finding.severity) == (Kind.MESSAGES_RETAINED, Severity.INFO)
+    assert "RECENT" in (finding.holder or "")
+    assert finding.evidence.endswith("What holds them takes only so many.")
+    assert report.verdict.startswith("No leak seen")
+    assert process.announced == []
 
 
 def test_a_leak_that_was_gone_is_announced_again(process: Process) -> None:

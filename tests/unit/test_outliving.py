@@ -109,6 +109,22 @@ def test_a_task_that_outlives_its_call_is_counted_and_named(process: Process) ->
     on_asyncio(test, process)
 
 
+def test_tasks_inside_a_stream_that_stays_open_are_counted_apart(process: Process) -> None:
+    async def test(process: Process) -> None:
+        call = await in_a_handler(process, lambda: [asyncio.create_task(leak(asyncio.Event())) for _ in range(3)])
+        await settle()
+        process.look()
+        assert (process.work.inside, process.work.tasks) == ({SERVER: 3}, {})
+        assert process.work.groups(process.clock()) == []
+        (group,) = process.work.groups(process.clock(), inside=True)
+        assert (group.count, group.oldest) == (3, 0)
+        process.end(call)
+        process.look()
+        assert (process.work.inside, process.work.tasks) == ({}, {SERVER: 3})
+
+    on_asyncio(test, process)
+
+
 def test_what_ends_is_counted_no_more(process: Process) -> None:
     async def test(process: Process) -> None:
         event = asyncio.Event()

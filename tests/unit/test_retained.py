@@ -129,6 +129,47 @@ def test_one_object_sent_again_and_again_is_one() -> None:
     assert process.estimate.count == 1
 
 
+def test_a_message_that_one_method_receives_and_another_sends_is_let_go() -> None:
+    """A proxy's: what follows it for the one method is nobody for the other."""
+    process = Process()
+    server, client = process.call(), process.call(Side.CLIENT)
+    for _ in range(100):
+        message = upb()
+        process.receive(server, [message])
+        client.sent.add(100, process.clock(), message)
+        server.sent.add(100, process.clock(), message)
+    del message
+    process.sweep()
+    assert [len(pool) for pool in process.retained._pools.values()] == [0, 0]
+    assert process.retained._held.times == {}
+    assert process.retained._held.bytes == 0
+
+
+def test_an_echo_that_keeps_its_messages_is_estimated_as_one_that_does_not_echo() -> None:
+    process = Process()
+    call = process.call()
+    kept = [Plain2() for _ in range(20_000)]
+    for message in kept:
+        process.receive(call, [message])
+        call.sent.add(100, process.clock(), message)
+    process.sweep(AFTER_S)
+    assert process.estimate.count == pytest.approx(20_000, rel=0.15)
+
+
+def test_the_objects_of_a_table_that_are_sent_again_and_again_do_not_become_more() -> None:
+    process = Process()
+    call = process.call()
+    table = [Plain2() for _ in range(2000)]
+    counts = []
+    for _ in range(30):
+        for row in table:
+            call.sent.add(100, process.clock(), row)
+        process.sweep(AFTER_S)
+        counts.append(process.estimate.count)
+    assert max(counts[10:]) <= 2 * len(table)
+    assert counts[-1] <= 1.2 * counts[10]
+
+
 def test_what_python_shares_is_not_followed() -> None:
     process = Process()
     process.receive(process.call(), [None, True, 7, b"", b"x", "", "y", ()])

@@ -275,3 +275,25 @@ def test_a_sample_just_after_another_and_a_clock_that_was_set_back_do_no_harm() 
     before = [Sample(each.time_ns + 10**15, methods=each.methods) for each in taken]
     assert judge([*before, *taken], (), (), 10).window == 390
     assert only(judge([*before, *taken], (), (), 10)).kind is Kind.STREAM_NOT_CLOSED
+
+
+def test_messages_that_grow_more_than_the_process_are_none() -> None:
+    """Objects that are sent again and again look like ever more messages."""
+    growing = talk(retained=lambda i: 400.0 * i, retained_bytes=lambda i: 400.0 * 2000 * i)
+    assert verdict(samples(40, growing, python=lambda i: 50 * MIB, native=lambda i: 40 * MIB)).findings == ()
+    used = samples(40, growing, python=lambda i: 50 * MIB, native=lambda i: 40 * MIB + 400 * 2600 * i)
+    assert only(verdict(used)).kind is Kind.MESSAGES_RETAINED  # in memory that was free before: RSS stays
+    little = talk(retained=lambda i: 400.0 * i, retained_bytes=lambda i: 400.0 * 100 * i)
+    assert only(verdict(samples(40, little))).kind is Kind.MESSAGES_RETAINED
+
+
+def test_tasks_that_pile_up_inside_a_stream_that_stays_open_are_a_leak() -> None:
+    group = Outliving(TALK.method, "server", False, "note (a.py:3)", "note (a.py:4)", 40, 0.0)
+    finding = only(verdict(samples(40, talk(inside=lambda i: 5 * i, open=lambda i: 1)), (), [group]))
+    assert (finding.kind, finding.holder) == (Kind.TASK_OUTLIVING, "note (a.py:3), waits at note (a.py:4)")
+    assert "195 tasks running inside open streams" in finding.evidence
+
+
+def test_tasks_that_come_with_each_stream_are_the_streams() -> None:
+    finding = only(verdict(samples(40, talk(inside=lambda i: 2 * i, open=lambda i: i))))
+    assert finding.kind is Kind.STREAM_NOT_CLOSED

@@ -6,6 +6,7 @@ import asyncio
 import functools
 import importlib
 import queue
+import subprocess
 import sys
 import textwrap
 import threading
@@ -164,7 +165,11 @@ def test_an_async_generator_is_where_it_waits_and_where_it_yielded() -> None:
         steps = stepping(future)
         task = asyncio.ensure_future(steps.__anext__())
         await asyncio.sleep(0)
-        assert whereabouts.of_awaiting(steps) == f"inner {at('inner waits')}"
+        found = whereabouts.of_awaiting(steps) or ""
+        if sys.version_info[:2] == (3, 12):  # what it waits for can't be asked of it without a crash
+            assert found.startswith("stepping (tests/unit/test_whereabouts.py:")
+        else:
+            assert found == f"inner {at('inner waits')}"
         future.set_result(None)
         await task
         assert whereabouts.of_awaiting(steps) == f"stepping {at('stepping yields')}"
@@ -225,3 +230,37 @@ def test_far_from_the_application_there_is_no_caller(tmp_path: Path, monkeypatch
 
     assert FILE in (deep_library.call(whereabouts.of_caller, 3) or "")
     assert deep_library.call(whereabouts.of_caller, 100) is None
+
+
+RUNNING = """
+import sys, threading
+from otelstream.memory import whereabouts
+
+def numbers():
+    while True:
+        yield 1
+
+def through(inner):
+    yield from inner
+
+running, stop = through(numbers()), threading.Event()
+
+def iterate():
+    while not stop.is_set():
+        for _ in range(100):
+            next(running)
+
+sys.setswitchinterval(1e-6)
+thread = threading.Thread(target=iterate)
+thread.start()
+for _ in range(20_000):
+    whereabouts.of_awaiting(running)
+stop.set()
+thread.join()
+"""
+
+
+def test_a_generator_that_runs_on_another_thread_can_be_asked_for() -> None:
+    """Python 3.12 crashes when it is asked at that moment what the generator waits for: hence a process of its own."""
+    done = subprocess.run([sys.executable, "-c", RUNNING], capture_output=True, text=True, timeout=50, check=False)
+    assert done.returncode == 0, done.stderr

@@ -46,6 +46,8 @@ class Link:
     is_attribute: bool = False
     is_last: bool = False
     """Nothing above it is worth a look."""
+    bounded: bool = False
+    """A container that forgets, or takes no more, beyond a number of elements of its own."""
 
 
 class Node:
@@ -101,9 +103,11 @@ def plain(name: str) -> str:
     return name.replace("`", "")
 
 
-def variable(text: str, place: str, foreign: bool, rank: Rank = Rank.ROOT, size: int = 0) -> Link:
+def variable(
+    text: str, place: str, foreign: bool, rank: Rank = Rank.ROOT, size: int = 0, *, bounded: bool = False
+) -> Link:
     """A name above which there is nothing to look for."""
-    return Link(plain(text), text + place, rank, size, foreign, is_last=True)
+    return Link(plain(text), text + place, rank, size, foreign, is_last=True, bounded=bounded)
 
 
 def local(name: str, place: str, foreign: bool) -> Link:

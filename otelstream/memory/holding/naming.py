@@ -25,6 +25,8 @@ class Name(NamedTuple):
     text: str
     path: tuple[str, ...]
     """From the name down to the message."""
+    bounded: bool
+    """A container on the way takes only so many."""
 
 
 class _Way(NamedTuple):
@@ -50,7 +52,8 @@ def best_name(leaf: Node) -> tuple[Name | None, set[Node]]:
             is_better = link.name and (best is None or rank < best.rank)
             if is_better and not (link.foreign and _is_only_ours(parent)):
                 path = tuple(step.label for _, step in reversed(longer.trail) if step.label)
-                best = Name(rank, len(longer.trail), _text(longer.trail), path)
+                bounded = any(step.bounded for _, step in longer.trail)
+                best = Name(rank, len(longer.trail), _text(longer.trail), path, bounded)
             if parent not in seen:
                 seen.add(parent)
                 ways.append(longer)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import functools
 import gc
 import types
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
+from dataclasses import replace
 from types import CellType, FrameType, FunctionType, MethodType, TracebackType
 from typing import Any
 
@@ -67,14 +69,17 @@ def _class(kind: type, child: Node) -> Found:
 def _container(item: Any, child: Node) -> Found:
     kind, size = type(item), peek.length(item) or 0
     grows = not peek.is_a(kind, tuple, frozenset)
-    yield child, Link(f"{peek.type_name(kind)} of {size:,}", size=size if grows else 0)
+    most = item.maxlen if kind is deque else None
+    text = f"{peek.type_name(kind)} of {size:,}" + (f", at most {most:,}" if most is not None else "")
+    yield child, Link(text, size=size if grows else 0, bounded=most is not None)
 
 
 def _instance(item: Any, child: Node, level: Level) -> Found:
     found = False
     for held, name in _held_as(item, child, level):
         found = True
-        yield held, registries.link(item, name, level) or _attribute(type(item), name, level)
+        link = registries.link(item, name, level) or _attribute(type(item), name, level)
+        yield held, replace(link, bounded=True) if Node(item).is_queue and _is_bounded_queue(item) else link
     if not found:
         yield child, _unnamed(item, child)
 
@@ -84,6 +89,12 @@ def _attribute(kind: type, name: str, level: Level) -> Link:
     text = f"{peek.qualname(kind)}.{name}"
     foreign = places.is_foreign(peek.module_of(owner))
     return Link(text, f"`{text}`{place}", Rank.ATTRIBUTE, foreign=foreign, is_attribute=True)
+
+
+def _is_bounded_queue(item: Any) -> bool:
+    """``queue.Queue(maxsize=)`` or ``asyncio.Queue(maxsize=)``."""
+    names = peek.attributes(item) or {}
+    return any(type(most) is int and most > 0 for most in (names.get("maxsize"), names.get("_maxsize")))
 
 
 def _unnamed(item: Any, child: Node) -> Link:
@@ -177,8 +188,9 @@ def _cache(item: Any, child: Node) -> Found:
     if child.item is wrapped or child.item is names:
         yield child, Link()
     else:
-        size: int = functools._lru_cache_wrapper.cache_info(item).currsize
-        yield child, variable(f"lru_cache of {places.callable_name(wrapped)}", "", False, size=size)
+        info = functools._lru_cache_wrapper.cache_info(item)
+        text = f"lru_cache of {places.callable_name(wrapped)}"
+        yield child, variable(text, "", False, size=info.currsize, bounded=info.maxsize is not None)
 
 
 def _context(item: Any, child: Node) -> Found:
