@@ -208,8 +208,8 @@ class _Judge:
 
     def _calm(self, findings: list[Finding], decided: bool, window: float) -> str:
         if not decided:
-            needed = wording.duration(trend.ENOUGH * self.interval_s)
-            return f"Too early to say: watched for {wording.duration(window)}, it takes {needed}."
+            needed = trend.ENOUGH * self.interval_s
+            return f"Too early to say: watched for {window:.0f} s, it takes {needed:.0f} s."
         leak = self.process.leak
         if leak is not None and not any(finding.growth for finding in findings):
             rate = wording.size(leak.slope.per_minute)

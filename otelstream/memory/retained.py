@@ -32,23 +32,23 @@ class What(Enum):
 class _Follower:
     """Chooses the messages of one direction of one call. Holds neither the call nor its flow: no reference cycle."""
 
-    __slots__ = ("_call_id", "_clock", "_every", "_flow_offset", "_pool", "_sent")
+    __slots__ = ("_call_id", "_clock", "_every", "_offset", "_pool", "_sent")
 
-    def __init__(self, pool: Pool, call_id: int, clock: Callable[[], int], *, sent: bool) -> None:
+    def __init__(self, pool: Pool, call_id: int, offset: int, clock: Callable[[], int], *, sent: bool) -> None:
         self._pool = pool
         self._sent = sent
         self._call_id = call_id
         self._clock = clock
         self._every = pool.every
-        self._flow_offset = random.getrandbits(20)
+        self._offset = offset
 
     def first(self) -> int:
         """The id of the first message to be sampled."""
-        return self._every - self._flow_offset % self._every
+        return self._every - self._offset % self._every
 
     def __call__(self, message: Any, number: int, size: int) -> int:
         pool = self._pool
-        place = number + self._flow_offset
+        place = number + self._offset
         weight = max(self._every, pool.every)
         if place % weight == 0 and not _shared(message):
             pool.add(message, place, weight, size, self._call_id, self._clock(), sent=self._sent)
@@ -91,8 +91,9 @@ class RetainedMessages:
         if not self._limit:
             return
         pool = self._pool(call, What.MESSAGE)
+        offset = random.getrandbits(20)  # one for both directions: an echo's message is sampled in both, or in none
         for flow in (call.sent, call.received):
-            follower = _Follower(pool, call.id, self._clock, sent=flow is call.sent)
+            follower = _Follower(pool, call.id, offset, self._clock, sent=flow is call.sent)
             flow.follow, flow.follow_at = follower, follower.first()
 
     def _pool(self, call: Call, what: What) -> Pool:

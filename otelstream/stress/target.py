@@ -59,8 +59,8 @@ class Target:
 
 
 def split_address(address: str) -> tuple[str, int]:
-    """Host and port of ``HOST:PORT`` or ``[IPV6]:PORT``. Raises ``StressError``."""
-    host, _, port = address.rpartition(":")
+    """Host and port of ``HOST:PORT``, ``[IPV6]:PORT`` or ``:PORT`` on this machine. Raises ``StressError``."""
+    host, _, port = (f"127.0.0.1{address}" if address.startswith(":") else address).rpartition(":")
     host = host[1:-1] if host.startswith("[") and host.endswith("]") else host
     if not host or not re.fullmatch(r"\d{1,5}", port) or not 0 < int(port) < 2**16 or "/" in host:
         raise StressError(f"{address!r} is no HOST:PORT. Write one like localhost:50051 or [::1]:50051.")

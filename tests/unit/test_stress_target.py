@@ -24,7 +24,7 @@ def test_an_address(address: str, parts: tuple[str, int], is_local: bool) -> Non
     assert Target(address).is_local is is_local
 
 
-@pytest.mark.parametrize("address", ["localhost", "localhost:", ":80", "a:0", "a:65536", "a:8o", "http://a:80", "a:-1"])
+@pytest.mark.parametrize("address", ["localhost", "localhost:", ":", "a:0", "a:65536", "a:8o", "http://a:80", "a:-1"])
 def test_what_is_no_address(address: str) -> None:
     with pytest.raises(StressError, match=r"is no HOST:PORT\. Write one like localhost:50051"):
         split_address(address)

@@ -259,7 +259,7 @@ def test_nothing_grows() -> None:
 def test_too_early(count: int, watched: str) -> None:
     judgement = verdict(samples(count, talk(open=lambda i: 100 * i)))
     assert not judgement.decided
-    assert judgement.sentence == f"Too early to say: watched for {watched}, it takes 2 min."
+    assert judgement.sentence == f"Too early to say: watched for {watched}, it takes 150 s."
     assert (judgement.findings, judgement.memory_growth) == ((), None)
 
 
