@@ -118,7 +118,8 @@ class Pool:
         self._quiet_s = 0.0
         self._closed = False
         self._repeated: dict[int, None] = {}
-        """Ids of objects that were sent more than once, the newest last; not held, so an id may be another's by now."""
+        """Ids of what was sent and lives, the newest last: should it come again, it is one object, a constant or a row of
+        a table, and no new message. Not held, so an id may be another's by now."""
         self._lock = self._all.lock
 
     def __len__(self) -> int:
@@ -161,7 +162,7 @@ class Pool:
                 self._all.times[id(item)] = self._all.times.get(id(item), 0) + 1
 
     def _repeats(self, key: int) -> None:
-        """One object is sent again and again, a constant or of a table: it is one, however often."""
+        """Remember what was sent: see ``_repeated``."""
         self._repeated[key] = None
         if len(self._repeated) > _MOST_REPEATED:
             del self._repeated[next(iter(self._repeated))]
@@ -182,6 +183,8 @@ class Pool:
             self.every = min(max(self.every, least), _LARGEST_N)
             for key, sample in list(self._samples.items()):
                 if sample.place % least or least > _LARGEST_N:
+                    if sample.sent:
+                        self._repeats(key)  # it lives: should it come again, it is the same
                     self._drop(sample, key, gone)
                 elif key not in self._repeated:
                     sample.weight = max(sample.weight, least)
