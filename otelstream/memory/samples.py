@@ -118,8 +118,8 @@ class Pool:
         self._quiet_s = 0.0
         self._closed = False
         self._repeated: dict[int, None] = {}
-        """Ids of what was sent and lives, the newest last: should it come again, it is one object, a constant or a row of
-        a table, and no new message. Not held, so an id may be another's by now."""
+        """Ids of what was sent and lives, the newest last: should it come again, it is one object, a constant or a row
+        of a table, and no new message. Not held, so an id may be another's by now."""
         self._lock = self._all.lock
 
     def __len__(self) -> int:
