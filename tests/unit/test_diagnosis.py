@@ -109,7 +109,7 @@ def test_a_leak_is_announced_once_with_its_holder(process: Process) -> None:
     assert "KEPT" in (finding.holder or "")
 
 
-RECENT: deque[Any] = deque(maxlen=1_000_000)
+RECENT: deque[Any] = deque(maxlen=10_000)
 
 
 def test_what_takes_only_so_many_is_no_leak_while_it_fills(process: Process) -> None:

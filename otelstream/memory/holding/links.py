@@ -95,12 +95,18 @@ class Level:
 Found = Iterator[tuple[Node, Link]]
 """What is held, and how. It is not always the child: the dict of an instance stands for what is in it."""
 
+_LARGEST_BOUND = 10_000
 _QUEUES = frozenset({"queue", "_queue", "asyncio.queues", "collections", "collections.abc"})
 
 
 def plain(name: str) -> str:
     """For a path."""
     return name.replace("`", "")
+
+
+def is_bound(most: object) -> bool:
+    """``maxlen`` or ``maxsize`` that is one: of a million messages the memory is full before they are."""
+    return type(most) is int and 0 < most <= _LARGEST_BOUND
 
 
 def variable(

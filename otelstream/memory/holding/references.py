@@ -13,7 +13,7 @@ from types import CellType, FrameType, FunctionType, MethodType, TracebackType
 from typing import Any
 
 from otelstream.memory.holding import frames, peek, places, registries
-from otelstream.memory.holding.links import Found, Level, Link, Node, Rank, local, plain, variable
+from otelstream.memory.holding.links import Found, Level, Link, Node, Rank, is_bound, local, plain, variable
 
 _MANY = 16
 """C objects with as many references count as containers."""
@@ -71,7 +71,7 @@ def _container(item: Any, child: Node) -> Found:
     grows = not peek.is_a(kind, tuple, frozenset)
     most = item.maxlen if kind is deque else None
     text = f"{peek.type_name(kind)} of {size:,}" + (f", at most {most:,}" if most is not None else "")
-    yield child, Link(text, size=size if grows else 0, bounded=most is not None)
+    yield child, Link(text, size=size if grows else 0, bounded=is_bound(most))
 
 
 def _instance(item: Any, child: Node, level: Level) -> Found:
@@ -94,7 +94,7 @@ def _attribute(kind: type, name: str, level: Level) -> Link:
 def _is_bounded_queue(item: Any) -> bool:
     """``queue.Queue(maxsize=)`` or ``asyncio.Queue(maxsize=)``."""
     names = peek.attributes(item) or {}
-    return any(type(most) is int and most > 0 for most in (names.get("maxsize"), names.get("_maxsize")))
+    return is_bound(names.get("maxsize")) or is_bound(names.get("_maxsize"))
 
 
 def _unnamed(item: Any, child: Node) -> Link:
@@ -190,7 +190,7 @@ def _cache(item: Any, child: Node) -> Found:
     else:
         info = functools._lru_cache_wrapper.cache_info(item)
         text = f"lru_cache of {places.callable_name(wrapped)}"
-        yield child, variable(text, "", False, size=info.currsize, bounded=info.maxsize is not None)
+        yield child, variable(text, "", False, size=info.currsize, bounded=is_bound(info.maxsize))
 
 
 def _context(item: Any, child: Node) -> Found:
