@@ -107,7 +107,7 @@ def awaited_names(awaiting: Any) -> list[str]:
 def is_grpcs(task: asyncio.Task[Any]) -> bool:
     """A task that grpcio keeps for each of its calls. But the one that iterates over requests runs the user's code."""
     coroutine = task.get_coro()
-    name = getattr(coroutine, "__qualname__", "")
+    name = getattr(coroutine, "__qualname__", None) or ""  # None of a compiled one that has just ended
     if "consume_request_iterator" in name:
         return False
     code = getattr(coroutine, "cr_code", None)

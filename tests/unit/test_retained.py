@@ -166,7 +166,7 @@ def test_the_objects_of_a_table_that_are_sent_again_and_again_do_not_become_more
                 call.sent.add(100, process.clock(), row)
             process.end(call)
         process.sweep()
-        assert process.estimate.count <= 3 * len(table)
+        assert process.estimate.count <= 10 * len(table)  # of 20,000 that are sent each second
 
 
 def test_what_python_shares_is_not_followed() -> None:
