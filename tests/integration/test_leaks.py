@@ -203,9 +203,14 @@ def get(path: str) -> bytes:
 
 def test_the_debug_address(debug_address: None, instrumented: Telemetry) -> None:
     with serving(service(Hoarder().talk)) as port, talking(port):
-        leaking()
-        report = json.loads(get("/leaks"))
-        assert report["leaking"]
+        reports: list[Any] = []
+
+        def asked() -> bool:
+            reports.append(json.loads(get("/leaks")))
+            return bool(reports[-1]["leaking"])
+
+        wait_until(asked, "the leak to be told")
+        report = reports[-1]
         assert report["findings"][0]["holder"] == f"list `Hoarder.history` {line_of('history')}"
         assert "Hoarder.history" in get("/leaks?format=text").decode()
         streams = json.loads(get("/streams"))
