@@ -45,7 +45,7 @@ def _key(finding: Finding) -> _Key:
 
 
 class Diagnosis:
-    """One per runtime. Its jobs run on the ticker's thread; ``report`` on whoever's asks."""
+    """One per runtime. Its jobs run on the ticker's thread, ``report`` on that of whoever asks."""
 
     def __init__(
         self,
@@ -71,7 +71,7 @@ class Diagnosis:
         self.reset()
 
     def reset(self) -> None:
-        """Start from nothing: at first, and in a forked child."""
+        """Start from nothing: at first, when nothing is recorded any more, and in a forked child."""
         self._history = History()
         self._found: dict[tuple[str, str], Finding] = {}
         """The worst leak of each method and side, as of the last look."""
@@ -81,21 +81,21 @@ class Diagnosis:
         self._reporting = threading.Lock()
 
     @property
-    def sweep_ns(self) -> int:
+    def _sweep_ns(self) -> int:
         """Time between two sweeps of the retained messages."""
         return int(min(1.0, max(0.1, self._config.interval / 10)) * 1e9)
 
     def sweep(self, now_ns: int) -> int:
         """Ticker job: let go of messages that the application has let go of."""
         self._retained.sweep(now_ns, self._calls.is_open)
-        return now_ns + self.sweep_ns
+        return now_ns + self._sweep_ns
 
     def look(self, now_ns: int) -> int:
         """Ticker job: count what outlives its call."""
         started_ns = time.perf_counter_ns()
         self._outliving.look(now_ns)
         took_ns = time.perf_counter_ns() - started_ns
-        return now_ns + max(2 * self.sweep_ns, _AT_MOST_ONE_IN * took_ns)  # with very many tasks, more rarely
+        return now_ns + max(2 * self._sweep_ns, _AT_MOST_ONE_IN * took_ns)  # with very many tasks, more rarely
 
     def watch(self, now_ns: int) -> int:
         """Ticker job: sample, judge, and name the holder of a leak that is new."""
@@ -209,7 +209,6 @@ class Diagnosis:
                 inside=self._outliving.inside.get(key, 0),
                 threads=self._outliving.threads.get(key, 0),
                 abandoned=totals.abandoned,
-                ended=totals.ended,
                 messages=totals.messages,
             )
             for key, totals in self._metrics.snapshot().items()
@@ -290,7 +289,7 @@ def _sentence(findings: Sequence[Finding], calm: str) -> str:
 
 
 def _weight(row: MethodSample) -> float:
-    return row.open + row.retained + row.kept_streams + row.tasks + row.threads + row.abandoned
+    return row.open + row.retained + row.kept_streams + row.tasks + row.inside + row.threads + row.abandoned
 
 
 def service_name() -> str:

@@ -44,8 +44,6 @@ class MethodSample:
     """Threads started inside its calls that are alive although the call has ended."""
     abandoned: int = 0
     """Calls that ended as abandoned, since the start."""
-    ended: int = 0
-    """Calls that ended, however, since the start."""
     messages: int = 0
     """Messages sent and received since the start."""
 

@@ -45,9 +45,8 @@ class GrpcStreamInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # untyped
     def _instrument(self, **kwargs: Any) -> None:
         self._take_over = TakeOver()
         self._take_over.start()
-        self._runtime = shared(
-            kwargs.get("tracer_provider"), kwargs.get("meter_provider"), kwargs.get("logger_provider")
-        )
+        self._runtime = shared(kwargs.get("tracer_provider"), kwargs.get("meter_provider"))
+        self._runtime.logger_provider = kwargs.get("logger_provider")
         self._watcher = self._runtime.start(
             filter_=_both(self._take_over, kwargs.get("filter_")),
             hooks=Hooks(kwargs.get("request_hook"), kwargs.get("response_hook")),

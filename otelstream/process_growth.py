@@ -79,7 +79,7 @@ class Process:
 
         Objects that are sent again and again, as those of a table, may look like ever more messages.
         """
-        used = self._track(lambda sample: None if None in (sample.python, sample.native) else _used(sample))
+        used = self._track(_used)
         used = (used if len(used.times) >= trend.ENOUGH else self._rss).since(since)
         claimed = sizes.since(since)
         if len(used.times) < trend.ENOUGH or len(claimed.times) < trend.ENOUGH:
@@ -172,8 +172,8 @@ def _bytes_floor(start: float) -> float:
     return max(8.0 * 1024 * 1024, 0.05 * start)
 
 
-def _used(sample: Sample) -> int:
-    return (sample.python or 0) + (sample.native or 0)
+def _used(sample: Sample) -> int | None:
+    return None if sample.python is None or sample.native is None else sample.python + sample.native
 
 
 def _in_order(samples: Sequence[Sample], interval_s: float) -> list[Sample]:

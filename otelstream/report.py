@@ -22,7 +22,7 @@ KINDS = {
     Kind.PEER_NOT_READING: "the peer does not read",
     Kind.STREAM_IDLE: "a stream is idle",
     Kind.NO_DEADLINE: "a stream has no deadline",
-    Kind.TASK_OUTLIVING: "tasks outlive their call",
+    Kind.TASK_OUTLIVING: "tasks pile up",
     Kind.THREAD_OUTLIVING: "threads outlive their call",
     Kind.PYTHON_GROWTH: "Python objects grow",
     Kind.NATIVE_GROWTH: "native memory grows",

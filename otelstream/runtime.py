@@ -23,7 +23,8 @@ from otelstream.intercept.trouble import Streams
 from otelstream.intercept.watcher import NO_HOOKS, Filter, Hooks, Watcher
 from otelstream.memory import outliving, process
 from otelstream.memory.leak_metrics import LeakMetrics
-from otelstream.memory.retained import RetainedMessages
+from otelstream.memory.retained import RetainedMessages, new_held
+from otelstream.memory.samples import Held
 from otelstream.metrics import MetricsObserver
 from otelstream.observers import Calls, Guard
 from otelstream.record import Call, Outcome, RpcType
@@ -48,7 +49,6 @@ class Runtime:
         self,
         tracer_provider: trace.TracerProvider | None,
         meter_provider: metrics.MeterProvider | None,
-        logger_provider: _logs.LoggerProvider | None = None,
     ) -> None:
         self.config = Config.from_environment()
         tracer = trace.get_tracer("otelstream", __version__, tracer_provider, semconv.SCHEMA_URL)
@@ -56,12 +56,13 @@ class Runtime:
         clock = time.time_ns
         self._watchers: WeakSet[Watcher] = WeakSet()
         """Whoever uses this. Weak: a ``traced_channel`` is dropped without a word."""
-        self._logger_provider = logger_provider
+        self.logger_provider: _logs.LoggerProvider | None = None
+        """Where leaks are logged; None: the global one."""
         self._spans = SpanObserver(tracer, self.config, process.rss, self._count_open, self._memory_of)
         self._metrics = MetricsObserver(meter, clock, GUARD, self._settle)
         self._abandoned = AbandonedCalls()
         self._handlers: WeakBag[Handling] = WeakBag()
-        self.retained = RetainedMessages(self.config.retained_samples, self.config.interval / 2, clock)
+        self.retained = RetainedMessages(self.config.retained_samples, self.config.interval / 2, clock, _held)
         self._outliving = outliving.OutlivingWork()
         self._leak_metrics = LeakMetrics(meter, self.retained, self._outliving, GUARD)
         self.calls = Calls(
@@ -146,14 +147,14 @@ class Runtime:
         for call in self.calls.now_open():
             self.calls.end(call, Outcome.OPEN_AT_EXIT, None)
 
-    def restart_in_forked_child(self) -> None:
+    def restart_in_forked_child(self, held: Held) -> None:
         """The open calls are the parent's, who reports them; its threads and locks are not here."""
         self.calls.forget()
         self._abandoned.forget()
         self._metrics.reset()
         self._spans.reset_lock()
         self._handlers.clear()
-        self.retained.reset()
+        self.retained.forget(held)
         self._outliving.reset()
         self.diagnosis.reset()
         for watcher in list(self._watchers):
@@ -169,7 +170,7 @@ class Runtime:
         return self.diagnosis.memory_of(call)
 
     def _announce(self, finding: Finding) -> None:
-        leak_log.emit(self._logger_provider, finding)
+        leak_log.emit(self.logger_provider, finding)
 
     def _count_open(self) -> int:
         return self.calls.count_open()
@@ -193,17 +194,16 @@ class Runtime:
         return now_ns + int(self.config.interval * 1e9)
 
 
-_Providers = tuple[trace.TracerProvider | None, metrics.MeterProvider | None, _logs.LoggerProvider | None]
-_shared: dict[_Providers, Runtime] = {}
+_held = new_held()
+"""What all runtimes follow: a message may be one's to receive and another's to send."""
+_shared: dict[tuple[trace.TracerProvider | None, metrics.MeterProvider | None], Runtime] = {}
 
 
 def shared(
-    tracer_provider: trace.TracerProvider | None = None,
-    meter_provider: metrics.MeterProvider | None = None,
-    logger_provider: _logs.LoggerProvider | None = None,
+    tracer_provider: trace.TracerProvider | None = None, meter_provider: metrics.MeterProvider | None = None
 ) -> Runtime:
-    """The runtime of these providers (None: the global one)."""
-    key = tracer_provider, meter_provider, logger_provider
+    """The runtime of this pair of providers (None: the global one)."""
+    key = tracer_provider, meter_provider
     if key not in _shared:
         _shared[key] = Runtime(*key)
     return _shared[key]
@@ -218,8 +218,8 @@ def open_streams() -> list[StreamInfo]:
 def leak_report() -> LeakReport:
     """What leaks in this process, as of now: see ``LeakReport``.
 
-    Takes some ms, more when messages are retained: who holds them is looked for, in steps of at most 0.2 s with the
-    GIL held. Raises ``RuntimeError`` when nothing has been instrumented.
+    Takes some ms, more when messages are retained: who holds them is looked for, after a garbage collection, in steps
+    of at most 0.2 s of CPU time. Raises ``RuntimeError`` when nothing has been instrumented.
     """
     if not _shared:
         raise RuntimeError(
@@ -285,8 +285,10 @@ def _on_first_call() -> None:
 def _restart_in_forked_child() -> None:
     if _shared:
         GUARD.run("debug.fork", _debug.restart_in_forked_child, next(iter(_shared.values())).config)
+    global _held  # noqa: PLW0603  # its lock may be held by a thread of the parent
+    _held = new_held()
     for runtime in list(_shared.values()):
-        GUARD.run("fork", runtime.restart_in_forked_child)
+        GUARD.run("fork", runtime.restart_in_forked_child, _held)
 
 
 if hasattr(os, "register_at_fork"):

@@ -30,6 +30,7 @@ def names_of_grpc() -> dict[str, Any]:
 for name in ("grpc._channel", "grpc._server", "grpc.aio"):  # grpc imports the first two when they are needed
     import_module(name)
 UNTOUCHED = names_of_grpc()
+START_THREAD = threading.Thread.start
 SIGNALS = {number: signal.getsignal(number) for number in signal.valid_signals() - {signal.SIGALRM}}  # pytest-timeout's
 
 
@@ -56,6 +57,7 @@ def nothing_is_left_behind() -> Iterator[None]:
     assert not faults
     assert not left_instrumented
     assert replaced() == []
+    assert threading.Thread.start is START_THREAD
     assert {number: signal.getsignal(number) for number in SIGNALS} == SIGNALS
     assert [thread.name for thread in threading.enumerate() if thread.name.startswith("otelstream-")] == []
     assert not otel_context.get_current()

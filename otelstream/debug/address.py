@@ -42,6 +42,8 @@ class DebugAddress:
         self._metrics = metrics
         self._server: DebugServer | None = None
         self._tried = False
+        self._to_do_in_child: Config | None = None
+        """In a forked child that has made no call yet: what its parent was told."""
         self._forget_metrics()
 
     @property
@@ -80,26 +82,21 @@ class DebugAddress:
         """The address is the parent's, who goes on with it. A child that serves calls gets a free port of its own."""
         server, self._server = self._server, None
         self._forget_metrics()
-        if server is None:
-            return
-        server.close_in_forked_child()
-        self._tried = False
-        self._in_child = True
-        self._parents_config = config
+        if server is not None:  # else the child's own child still has to
+            server.close_in_forked_child()
+            self._to_do_in_child = config
 
     def start_in_child(self) -> None:
-        """The first call of a forked child."""
-        if self._in_child and self._parents_config.debug_addr is not None:
-            self._in_child = False
-            host = parse_address(self._parents_config.debug_addr).host
-            self._listen(Address(host, 0), self._parents_config.debug_token)
+        """The first call of a process that may be a forked child."""
+        config, self._to_do_in_child = self._to_do_in_child, None
+        if config is not None and config.debug_addr is not None:
+            self._listen(Address(parse_address(config.debug_addr).host, 0), config.debug_token)
 
     def _forget_metrics(self) -> None:
         self._reader: InMemoryMetricReader | None = None
         self._provider: MeterProvider | None = None
         self._registered = 0
         self._rendering = threading.Lock()
-        self._in_child = False
 
     def _render(self) -> bytes:
         from otelstream.debug import metrics  # noqa: PLC0415  # and prometheus_client with it

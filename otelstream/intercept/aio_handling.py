@@ -65,7 +65,6 @@ class AioHandling(Handling):
 
     def wrap(self, behavior: Callable[..., Any]) -> Callable[..., Any]:
         self._behavior = behavior
-        self._is_task = inspect.isasyncgenfunction(behavior) or inspect.iscoroutinefunction(behavior)
         # The kind of function must stay the same: grpc chooses by it how to call the handler.
         if inspect.isasyncgenfunction(behavior):
             return self._async_generator(behavior)
@@ -124,13 +123,14 @@ class AioHandling(Handling):
         code = super()._chosen_code()
         return None if code == grpc.StatusCode.OK.name else code  # some grpcio versions start with OK
 
-    def _take(self, requests: Any) -> None:
+    def _in_task(self, requests: Any) -> None:
+        self._is_task = True
         if self._call.rpc_type in (RpcType.CLIENT_STREAM, RpcType.BIDI_STREAM):
             self._requests = requests
 
     def _coroutine(self, behavior: Callable[..., Any]) -> Callable[..., Any]:
         async def coroutine(request: Any, context: Any) -> Any:
-            self._take(request)
+            self._in_task(request)
             self.begin(context)
             self.enter_context()
             with self:
@@ -140,7 +140,7 @@ class AioHandling(Handling):
 
     def _async_generator(self, behavior: Callable[..., Any]) -> Callable[..., Any]:
         async def async_generator(request: Any, context: Any) -> AsyncIterator[Any]:
-            self._take(request)
+            self._in_task(request)
             self.begin(context)
             self.enter_context()
             with self:

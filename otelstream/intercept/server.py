@@ -15,7 +15,8 @@ import grpc
 from otelstream import semconv
 from otelstream.intercept.aio_handling import AioHandling
 from otelstream.intercept.codec import counting_decoder, counting_encoder, is_counting
-from otelstream.intercept.handling import Handling, SyncHandling
+from otelstream.intercept.handling import Handling
+from otelstream.intercept.sync_handling import SyncHandling
 from otelstream.intercept.watcher import Watcher
 from otelstream.record import RpcType, Side
 

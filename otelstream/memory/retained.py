@@ -29,6 +29,11 @@ class What(Enum):
     """grpc's object for a call that has ended: a server's context, a client's call."""
 
 
+def new_held() -> Held:
+    """What one process may hold of all its methods."""
+    return Held(_TOTAL_BUDGET_BYTES)
+
+
 class _Follower:
     """Chooses the messages of one direction of one call. Holds neither the call nor its flow: no reference cycle."""
 
@@ -69,22 +74,29 @@ _SEQUENCES = frozenset({bytes, str, tuple})
 class RetainedMessages:
     """An observer of calls: follows their messages, and grpc's own objects after calls have ended."""
 
-    def __init__(self, limit: int, after_s: float, clock: Callable[[], int]) -> None:
-        """``limit``: samples per method and side, 0 for none. ``after_s``: until then a message is being worked on."""
+    def __init__(self, limit: int, after_s: float, clock: Callable[[], int], held: Held | None = None) -> None:
+        """``limit``: samples per method and side, 0 for none. ``after_s``: until then a message is being worked on.
+
+        ``held``: shared with others that may follow the same messages.
+        """
         self._limit = limit
+        self._held = held or new_held()
         self._after_ns = int(after_s * 1e9)
         self._clock = clock
         self._by_call: dict[int, float] = {}
         self._pools: dict[tuple[MethodKey, What], Pool] = {}
-        self.reset()
 
     def reset(self) -> None:
-        """Let go of everything: at first, when nothing is recorded any more, and in a forked child."""
+        """Let go of everything: nothing is recorded any more."""
         for pool in list(self._pools.values()):
             pool.close()  # calls that are still open go on adding to it
-        self._held = Held(_TOTAL_BUDGET_BYTES)
-        self._pools = {}
-        self._by_call = {}
+        self._pools, self._by_call = {}, {}
+
+    def forget(self, held: Held) -> None:
+        """Start from nothing in a forked child, with a lock of its own."""
+        for pool in list(self._pools.values()):
+            pool.forget()
+        self._held, self._pools, self._by_call = held, {}, {}
 
     def attach(self, call: Call) -> None:
         """Follow the messages of a new ``call``."""
@@ -153,7 +165,3 @@ class RetainedMessages:
         """What was sent, or received, at ``since_ns`` or later and is retained; rows with nothing are left out."""
         counts = {row: pool.count_since(since_ns, sent=sent) for row, pool in list(self._pools.items())}
         return {row: count for row, count in counts.items() if count}
-
-    def is_empty(self) -> bool:
-        """True when there is nothing to sweep."""
-        return not any(map(len, self._pools.values()))

@@ -86,7 +86,7 @@ class Estimate:
 
 
 class Held:
-    """What all pools of a process hold together, and their lock."""
+    """What the pools that share it hold together, and their lock."""
 
     __slots__ = ("bytes", "limit", "lock", "times")
 
@@ -153,7 +153,7 @@ class Pool:
                 if place % self.every or self._too_large(size):
                     return
                 weight = max(weight, self.every)
-            if id(item) in self._repeated:
+            if sent and id(item) in self._repeated:
                 weight = 1
             sample = Sample(item, place, weight, size, call_id, time_ns, sent)
             self._samples[id(item)] = sample
@@ -186,7 +186,7 @@ class Pool:
                     if sample.sent:
                         self._repeats(key)  # it lives: should it come again, it is the same
                     self._drop(sample, key, gone)
-                elif key not in self._repeated:
+                elif not (sample.sent and key in self._repeated):
                     sample.weight = max(sample.weight, least)
 
     def _drop_released(self, gone: list[Sample]) -> None:
@@ -209,6 +209,11 @@ class Pool:
             self._closed = True
             for key, sample in list(self._samples.items()):
                 self._drop(sample, key, gone)
+
+    def forget(self) -> None:
+        """The same in a forked child: whoever held the lock is not here, so it is not asked for."""
+        self._closed = True
+        self._samples = {}
 
     def sweep(self, now_ns: int, after_ns: int, is_open: Callable[[int], bool]) -> None:
         """Drop what was let go; what is ``after_ns`` old, or of a call that has ended, is retained from now on."""

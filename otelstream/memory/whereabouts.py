@@ -19,19 +19,11 @@ _IS_3_12 = sys.version_info[:2] == (3, 12)
 _NEAREST = 24
 
 
-class _File:
-    """Stands for the code of one file, so that what is known of it is looked up once."""
-
-    def __init__(self, filename: str) -> None:
-        self.co_filename = filename
-
-
 @lru_cache(maxsize=4096)
 def _kind(filename: str) -> tuple[bool, bool]:
     """(the application's, ours)."""
-    code: Any = _File(filename)
-    ours = places.is_our_code(code)
-    return not (ours or filename.startswith("<") or places.is_foreign_code(code)), ours
+    ours = places.is_our_file(filename)
+    return not (ours or filename.startswith("<") or places.is_foreign_file(filename)), ours
 
 
 @lru_cache(maxsize=4096)
@@ -111,13 +103,13 @@ def is_grpcs(task: asyncio.Task[Any]) -> bool:
     if "consume_request_iterator" in name:
         return False
     code = getattr(coroutine, "cr_code", None)
-    module = sys.modules.get("grpc")
-    folder = os.path.dirname(getattr(module, "__file__", None) or "") + os.sep
-    return code is not None and (code.co_filename.startswith(folder) or _CYTHON in code.co_filename)
+    return code is not None and _is_grpcs_file(code.co_filename)
 
 
-_CYTHON = "grpc/_cython/"
-"""In the file names of grpcio's compiled coroutines."""
+@lru_cache(maxsize=4096)
+def _is_grpcs_file(filename: str) -> bool:
+    folder = os.path.join(os.path.dirname(getattr(sys.modules.get("grpc"), "__file__", None) or os.devnull), "")
+    return filename.startswith(folder) or "grpc/_cython/" in filename  # as compiled coroutines say
 
 
 def of_caller() -> str | None:

@@ -20,7 +20,7 @@ import otelstream
 from otelstream.demo.v1 import ticks_pb2
 from otelstream.findings import Kind
 from otelstream.report import text
-from otelstream.runtime import debug_port
+from otelstream.runtime import _shared, debug_port
 from otelstream.testing import Service, Telemetry, serving, wait_until
 from tests.instrumented import instrumented_with
 
@@ -275,3 +275,10 @@ def test_reports_of_many_at_once_leave_the_service_alone(debug_address: None, in
 def test_without_anything_instrumented_the_report_says_what_to_do() -> None:
     with pytest.raises(RuntimeError, match=r"GrpcStreamInstrumentor\(\)\.instrument\(\)"):
         otelstream.leak_report()
+
+
+def test_providers_that_are_the_same_have_one_runtime_whatever_logs(telemetry: Telemetry) -> None:
+    """Two would report every metric twice."""
+    otelstream.server_interceptor(tracer_provider=telemetry.tracer_provider, meter_provider=telemetry.meter_provider)
+    with instrumented_with(telemetry):
+        assert len(_shared) == 1

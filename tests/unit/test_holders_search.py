@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 import pytest
 
 from otelstream.demo.v1 import ticks_pb2
-from otelstream.intercept.handling import SyncHandling
+from otelstream.intercept.sync_handling import SyncHandling
 from otelstream.memory.holders import Search, holders_of
 from otelstream.testing import FakeClock
 

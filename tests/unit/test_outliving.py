@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import gc
+import sys
 import threading
+import weakref
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -15,7 +17,7 @@ from typing import Any
 import pytest
 
 from otelstream.history import MethodKey
-from otelstream.memory.outliving import OutlivingWork
+from otelstream.memory.outliving import OutlivingWork, _Started
 from otelstream.record import Call, Outcome, RpcType, Side
 from otelstream.testing import FakeClock
 
@@ -325,3 +327,31 @@ def test_what_starts_when_the_call_has_ended_is_not_inside(process: Process) -> 
 
     contextvars.Context().run(handle)
     assert process.work._threads == []
+
+
+def test_the_ticker_and_a_report_may_look_at_once(process: Process) -> None:
+    ended = [threading.Thread(target=int) for _ in range(2000)]
+    for thread in ended[:5]:
+        thread.start()
+        thread.join()
+    errors: list[Exception] = []
+
+    def look() -> None:
+        try:
+            process.work.look(process.clock())
+        except Exception as error:  # noqa: BLE001  # whatever it is
+            errors.append(error)
+
+    call = contextvars.copy_context().run(process.open)
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    for _ in range(5):
+        process.work._threads = [_Started(weakref.ref(ended[number % 5]), call.origin) for number in range(2000)]
+        looking = [threading.Thread(target=look) for _ in range(4)]
+        for thread in looking:
+            thread.start()
+        for thread in looking:
+            thread.join()
+    sys.setswitchinterval(interval)
+    process.end(call)
+    assert errors == []

@@ -8,6 +8,7 @@ import random
 import statistics
 import subprocess
 import sys
+import threading
 import weakref
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -19,7 +20,7 @@ from hypothesis import strategies as st
 from otelstream.demo.v1 import ticks_pb2
 from otelstream.history import MethodKey
 from otelstream.memory.process import rss
-from otelstream.memory.retained import RetainedMessages, What
+from otelstream.memory.retained import RetainedMessages, What, new_held
 from otelstream.memory.samples import BUDGET_BYTES, Pool
 from otelstream.record import Call, Outcome, RpcType, Side
 from otelstream.testing import FakeClock
@@ -394,3 +395,51 @@ def test_a_destructor_that_sends_a_message_is_no_deadlock() -> None:
     pool.sweep(1, 0, lambda _id: True)
     pool.sweep(2, 0, lambda _id: True)
     assert len(pool) == 0
+
+
+def test_a_forked_child_does_not_ask_for_a_lock_that_a_thread_of_its_parent_holds() -> None:
+    process = Process()
+    call = process.call()
+    kept = [upb()]
+    process.receive(call, kept)
+    taken, over = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with process.retained._held.lock:
+            taken.set()
+            over.wait()
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    taken.wait()
+    process.retained.forget(new_held())  # would wait for ever
+    process.retained.attach(other := process.call())
+    process.receive(other, kept)
+    process.sweep(AFTER_S)
+    assert process.estimate.count == 1
+    over.set()
+    thread.join()
+
+
+def test_a_message_of_two_that_share_is_let_go() -> None:
+    """What one pair of providers records as received, and another as sent."""
+    receives, sends = Process(), Process()
+    sends.retained = RetainedMessages(1024, AFTER_S, sends.clock, receives.retained._held)
+    message = upb()
+    receives.receive(receives.call(), [message])
+    sends.receive(sends.call(), [message])
+    del message
+    for process in (receives, sends):
+        process.sweep()
+        assert not len(process.retained._pools[KEY, What.MESSAGE])
+
+
+def test_a_new_message_is_not_taken_for_one_that_was_sent_before() -> None:
+    """Their addresses may be the same: here that of every message is."""
+    process = Process()
+    kept = [Plain2() for _ in range(4096)]
+    pool = process.retained._pools.setdefault((KEY, What.MESSAGE), Pool(1024, held=process.retained._held))
+    pool._repeated = dict.fromkeys(map(id, kept))
+    process.receive(process.call(), kept)
+    process.sweep(AFTER_S)
+    assert process.estimate.count == pytest.approx(4096, rel=0.1)

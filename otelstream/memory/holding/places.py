@@ -28,9 +28,14 @@ def is_ours(module: str) -> bool:
     return module.split(".", maxsplit=1)[0] == "otelstream" and module.split(".")[1:2] != ["demo"]
 
 
-def is_our_code(code: CodeType) -> bool:
+def is_our_file(file: str) -> bool:
     """The same, by file."""
-    return code.co_filename.startswith(_OURS) and not code.co_filename.startswith(_DEMO)
+    return file.startswith(_OURS) and not file.startswith(_DEMO)
+
+
+def is_our_code(code: CodeType) -> bool:
+    """The same, by its file."""
+    return is_our_file(code.co_filename)
 
 
 def is_stdlib_code(code: CodeType) -> bool:
@@ -38,9 +43,14 @@ def is_stdlib_code(code: CodeType) -> bool:
     return _in_stdlib(code.co_filename) or code.co_filename.startswith("<frozen ")
 
 
+def is_foreign_file(file: str) -> bool:
+    """Python's own, frozen modules included, or of an installed package: not what the user wrote."""
+    return _in_stdlib(file) or file.startswith("<frozen ") or _is_installed(file)
+
+
 def is_foreign_code(code: CodeType) -> bool:
-    """Python's own or of an installed package: not what the user wrote."""
-    return is_stdlib_code(code) or _is_installed(code.co_filename)
+    """The same, by its file."""
+    return is_foreign_file(code.co_filename)
 
 
 def is_foreign(module: str) -> bool:
