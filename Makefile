@@ -42,13 +42,13 @@ STACK_PACKAGES = docker.io iptables iproute2 busybox-static \
 
 # Editable builds share this tree: one at a time.
 .NOTPARALLEL:
-.PHONY: help demo test test-all test-oldest test-zoo test-stack lint bench dashboard etcd stack-binaries clean $(VERSIONS:%=test-%)
+.PHONY: help demo test test-all test-oldest test-zoo test-stack test-e2e lint bench dashboard screenshots etcd browser stack-binaries clean $(VERSIONS:%=test-%)
 
 help: ## Show this
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 24
 
-demo: $(VENV) ## Run the demo for 30 s
-	.venv/bin/otelstream demo --duration 30 $(ARGS)
+demo: $(VENV) ## Run the demo for 30 s: a viewer, a service that leaks, and its client
+	.venv/bin/otelstream demo --leak history --duration 30 $(ARGS)
 
 test: $(VENV) ## Run the tests
 	.venv/bin/python -m pytest $(ARGS)
@@ -71,6 +71,9 @@ test-zoo: $(VENV) ## Run the leak zoo: services that leak or do not, and what is
 test-stack: $(VENV) ## Run the tests of the stack, on the real Jaeger, Prometheus, Docker and Zipkin (stack-binaries)
 	.venv/bin/python -m pytest tests/stack $(ARGS)
 
+test-e2e: $(VENV) ## Run the tests of the page, in a real Chromium (browser)
+	.venv/bin/python -m pytest tests/e2e $(ARGS)
+
 lint: $(VENV) ## Check style, format and types
 	.venv/bin/ruff check
 	.venv/bin/ruff format --check
@@ -81,6 +84,9 @@ bench: $(VENV) ## Compare the cost of a message: bare, with otelstream, with ope
 
 dashboard: $(VENV) ## Make Grafana's dashboard anew
 	.venv/bin/python -m compose.grafana.generate
+
+screenshots: $(VENV) ## Take the pictures of the page anew (browser)
+	.venv/bin/python -m docs.screenshots
 
 # The servers are built or fetched, and kept outside this tree; what else they need comes from Debian or Ubuntu.
 stack-binaries: ## Build or fetch what test-stack runs (needs Go 1.26; the rest is installed on Debian and Ubuntu)
@@ -99,6 +105,13 @@ etcd: ## Install the etcd server that some tests talk to (Debian, Ubuntu)
 	echo "package manager or from the etcd project's releases, and have the program \`etcd\` on PATH."; exit 1; \
 	elif [ "$$(id -u)" = 0 ]; then DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends etcd-server; \
 	else sudo apt-get install --no-install-recommends etcd-server; fi
+
+browser: ## Install the Chromium that the tests of the page drive (Debian, Ubuntu)
+	@if command -v chromium || command -v chromium-browser || command -v google-chrome; then exit 0; \
+	elif ! command -v apt-get >/dev/null; then \
+	echo "This installs Chromium on Debian and Ubuntu only. Elsewhere, install Chromium or Chrome yourself, and have it on PATH."; exit 1; \
+	elif [ "$$(id -u)" = 0 ]; then DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends chromium fonts-dejavu-core; \
+	else sudo apt-get install --no-install-recommends chromium fonts-dejavu-core; fi
 
 clean: ## Remove everything that was set up or built
 	rm -rf .venv .venv-* build dist *.egg-info otelstream/demo/v1 .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -31,6 +31,8 @@ _SAMPLES_SEARCHED = 8
 """Retained messages of a method whose holders are looked for: each costs time that the process stands still."""
 _HOLDER_INTERVALS = 30
 """How long a holder that was found stands."""
+_ANNOUNCED_INTERVALS = 30
+"""A leak that lasts is announced again after as many: who listens since a moment ago must hear of it, too."""
 _AT_MOST_ONE_IN = 100
 """Part of the time that looking at tasks takes."""
 _MOST_ROWS = 100
@@ -57,7 +59,7 @@ class Diagnosis:
         streams: Streams,
         announce: Callable[[Finding], None],
     ) -> None:
-        """``announce`` is told once of each leak that appears."""
+        """``announce`` is told of each leak that appears, and again every 30 intervals while it lasts."""
         self._config = config
         self._calls = calls
         self._metrics = metrics
@@ -109,12 +111,12 @@ class Diagnosis:
             for side in (finding.side,) if finding.side else [side.value for side in Side]:
                 found[finding.method or "", side] = finding
         self._found = found
+        again_ns = self._intervals_ns(_ANNOUNCED_INTERVALS)
+        self._announced = {key: told for key, told in self._announced.items() if abs(now_ns - told) < again_ns}
         for finding in named:
             if _key(finding) not in self._announced:
                 self._guard.run("leak.announce", self._announce, finding)
-            self._announced[_key(finding)] = now_ns
-        gone_ns = now_ns - self._intervals_ns(_HOLDER_INTERVALS)
-        self._announced = {key: seen_ns for key, seen_ns in self._announced.items() if seen_ns > gone_ns}
+                self._announced[_key(finding)] = now_ns
         return now_ns + self._intervals_ns(1)
 
     def left_behind(self, since_ns: int = 0) -> list[Finding]:

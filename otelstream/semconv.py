@@ -6,7 +6,6 @@ RPC names follow the OpenTelemetry semantic conventions v1.40 (release candidate
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from enum import Enum
 
 from otelstream.record import Call, Outcome, Side
@@ -140,16 +139,19 @@ def start_attributes(call: Call, spelling: Spelling) -> Attributes:
     """What is known when the stream span starts, for samplers to see."""
     attributes: Attributes = {RPC_TYPE: call.rpc_type.value}
     if spelling is not Spelling.NEW:
-        attributes |= _old_start_attributes(call)
+        service, _, method = call.method.rpartition("/")
+        attributes |= {OLD_RPC_SYSTEM: "grpc", OLD_RPC_SERVICE: service, RPC_METHOD: method}
     if spelling is not Spelling.OLD:
         attributes |= {RPC_SYSTEM_NAME: "grpc", RPC_METHOD: call.method}
-        _add_address(attributes, call.target, SERVER_ADDRESS, SERVER_PORT)
-        _add_address(attributes, call.peer, NETWORK_PEER_ADDRESS, NETWORK_PEER_PORT)
         if call.original_method is not None:
             attributes[RPC_METHOD_ORIGINAL] = call.original_method
-    if call.deadline_s is not None:
-        attributes[DEADLINE] = call.deadline_s
-    return attributes
+    return attributes | _ends_and_deadline(call, spelling)
+
+
+def identity_attributes(call: Call, spelling: Spelling) -> Attributes:
+    """Whose stream an interval span is of: its stream span, which says so too, may never come."""
+    attributes: Attributes = {RPC_METHOD: call.method, RPC_TYPE: call.rpc_type.value, SIDE: call.side.value}
+    return attributes | _ends_and_deadline(call, spelling)
 
 
 def end_attributes(call: Call, spelling: Spelling) -> Attributes:
@@ -197,12 +199,24 @@ def _add_address(
         attributes[port_name] = port
 
 
-def _old_start_attributes(call: Call) -> Mapping[str, AttributeValue]:
-    service, _, method = call.method.rpartition("/")
-    attributes: Attributes = {OLD_RPC_SYSTEM: "grpc", OLD_RPC_SERVICE: service, RPC_METHOD: method}
-    if call.side is Side.SERVER and call.peer is not None and call.peer[1] is not None:
-        host, port = call.peer
-        attributes |= {OLD_NET_PEER_IP: f"[{host}]" if ":" in host else host, OLD_NET_PEER_PORT: str(port)}
-        if host in ("::1", "127.0.0.1"):
-            attributes[OLD_NET_PEER_NAME] = "localhost"
+def _ends_and_deadline(call: Call, spelling: Spelling) -> Attributes:
+    """The addresses of both ends and the deadline, as far as they are known."""
+    attributes: Attributes = {}
+    if spelling is not Spelling.NEW:
+        attributes |= _old_peer_attributes(call)
+    if spelling is not Spelling.OLD:
+        _add_address(attributes, call.target, SERVER_ADDRESS, SERVER_PORT)
+        _add_address(attributes, call.peer, NETWORK_PEER_ADDRESS, NETWORK_PEER_PORT)
+    if call.deadline_s is not None:
+        attributes[DEADLINE] = call.deadline_s
+    return attributes
+
+
+def _old_peer_attributes(call: Call) -> Attributes:
+    if call.side is not Side.SERVER or call.peer is None or call.peer[1] is None:
+        return {}
+    host, port = call.peer
+    attributes: Attributes = {OLD_NET_PEER_IP: f"[{host}]" if ":" in host else host, OLD_NET_PEER_PORT: str(port)}
+    if host in ("::1", "127.0.0.1"):
+        attributes[OLD_NET_PEER_NAME] = "localhost"
     return attributes

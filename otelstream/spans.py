@@ -118,8 +118,7 @@ class SpanObserver:
 
     def _interval_attributes(self, call: Call, window: Window, now_ns: int) -> semconv.Attributes:
         attributes: semconv.Attributes = {
-            semconv.RPC_METHOD: call.method,
-            semconv.RPC_TYPE: call.rpc_type.value,
+            **semconv.identity_attributes(call, self._spelling),
             semconv.STREAM_STATE: semconv.STREAM_STATE_OPEN,
             semconv.INTERVAL_INDEX: window.index,
             semconv.STREAM_AGE: seconds(now_ns - call.start_ns),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
 
 import click
 
@@ -11,10 +13,15 @@ from otelstream.cli.run import instrumented
 from otelstream.demo.leaks import LEAKS
 from otelstream.demo.settings import Settings
 
+if TYPE_CHECKING:
+    from rich.console import Console
+
 _DEFAULTS = {
-    # So that there is something to see in a run as short as this one.
-    "OTEL_PYTHON_OTELSTREAM_INTERVAL": "1",
-    "OTEL_METRIC_EXPORT_INTERVAL": "5000",
+    # So that there is something to see, and a verdict, in a run as short as this one.
+    "OTEL_PYTHON_OTELSTREAM_INTERVAL": "0.5",
+    "OTEL_METRIC_EXPORT_INTERVAL": "1000",
+    "OTEL_BSP_SCHEDULE_DELAY": "500",
+    "OTEL_BLRP_SCHEDULE_DELAY": "500",
     # A collector that went away does not hold up the end for long.
     "OTEL_EXPORTER_OTLP_TIMEOUT": "2",
 }
@@ -43,8 +50,9 @@ _MUST = {
 def command(leak: str, duration: float, rate: float, streams: int, aio: bool, port: int) -> None:
     """Run a tick feed over gRPC, server and client in a process each, and show their streams and their memory.
 
-    Both are started as `otelstream run` starts a program, and export over OTLP when something listens at
-    OTEL_EXPORTER_OTLP_ENDPOINT, by default http://localhost:4317. Ctrl-C ends the demo early.
+    Both are started as `otelstream run` starts a program, and export over OTLP to OTEL_EXPORTER_OTLP_ENDPOINT, by
+    default http://localhost:4317. When nothing listens there, on this machine, `otelstream view` is started for the
+    time of the demo. Ctrl-C ends all of it early.
 
     While it runs, `otelstream leaks` asks the process that leaks; at the end, each says what otelstream makes of it.
     """
@@ -52,27 +60,48 @@ def command(leak: str, duration: float, rate: float, streams: int, aio: bool, po
     from rich.console import Console  # noqa: PLC0415
 
     from otelstream.demo import show  # noqa: PLC0415
-    from otelstream.demo.endpoint import endpoint_of, listens  # noqa: PLC0415
 
     console = Console(highlight=False)
     env = {**_DEFAULTS, **os.environ, **_MUST}
+    with ExitStack() as stack:
+        _say_where(env, console, stack)
+        environments = {
+            role: instrumented(env, [sys.executable], service_name=f"otelstream-demo-{role}")
+            for role in ("server", "client")
+        }
+        # Both would want the same port; the leaks to look for are the server's, but for `unclosed`.
+        other = "server" if leak == "unclosed" else "client"
+        environments[other]["OTEL_PYTHON_OTELSTREAM_DEBUG_ADDR"] = "none"
+        settings = Settings(leak=leak, aio=aio, streams=streams, rate=rate, port=port)
+        status = show.run(settings, duration, environments, console)
+    sys.exit(status)
+
+
+def _say_where(env: dict[str, str], console: Console, stack: ExitStack) -> None:
+    """Say where the demo is to be seen: in a collector that listens, or in a viewer that lives as long as ``stack``."""
+    from otelstream.demo import viewer  # noqa: PLC0415  # see above
+    from otelstream.demo.endpoint import endpoint_of, listens, local_port  # noqa: PLC0415
+
+    def say(sentence: str) -> None:
+        console.print(sentence, markup=False, soft_wrap=True)
+
     endpoint = endpoint_of(env)
+    port = local_port(endpoint)
     if listens(endpoint):
-        console.print(f"Exporting to {endpoint}", markup=False, soft_wrap=True)
+        say(f"Exporting to {endpoint}")
+        return
+    if port is not None and viewer.is_installed():
+        over_http = env.get("OTEL_EXPORTER_OTLP_PROTOCOL", "").startswith("http")
+        try:
+            url = stack.enter_context(viewer.running("--http-port" if over_http else "--grpc-port", port))
+        except viewer.CannotShowError as error:
+            say(f"otelstream view did not start: {error}. This run is shown here only.")
+        else:
+            say(f"Streams and memory: {url}")
+            return
     else:
-        console.print(
-            f"Nothing listens at {endpoint}: this run is shown here only. "
-            "Start a collector there, or name one in OTEL_EXPORTER_OTLP_ENDPOINT.",
-            markup=False,
-            soft_wrap=True,
+        say(
+            f"Nothing listens at {endpoint}: this run is shown here only. To see it in a browser, "
+            "pip install 'otelstream[view]'; or start a collector there, or name one in OTEL_EXPORTER_OTLP_ENDPOINT."
         )
-        env.update({f"OTEL_{signal}_EXPORTER": "none" for signal in ("TRACES", "METRICS", "LOGS")})
-    environments = {
-        role: instrumented(env, [sys.executable], service_name=f"otelstream-demo-{role}")
-        for role in ("server", "client")
-    }
-    # Both would want the same port; the leaks to look for are the server's, but for `unclosed`.
-    other = "server" if leak == "unclosed" else "client"
-    environments[other]["OTEL_PYTHON_OTELSTREAM_DEBUG_ADDR"] = "none"
-    settings = Settings(leak=leak, aio=aio, streams=streams, rate=rate, port=port)
-    sys.exit(show.run(settings, duration, environments, console))
+    env.update({f"OTEL_{signal}_EXPORTER": "none" for signal in ("TRACES", "METRICS", "LOGS")})

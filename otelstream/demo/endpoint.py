@@ -6,7 +6,8 @@ import socket
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
-_DEFAULT = "http://localhost:4317"
+_DEFAULT_PORT = 4317
+_DEFAULT = f"http://localhost:{_DEFAULT_PORT}"
 
 
 def endpoint_of(environment: Mapping[str, str]) -> str:
@@ -19,8 +20,18 @@ def listens(endpoint: str, timeout_s: float = 1.0) -> bool:
     """Does something accept connections at ``endpoint``, a URL or ``host:port``?"""
     try:
         parts = urlsplit(endpoint if "//" in endpoint else f"//{endpoint}")
-        port = parts.port or {"http": 80, "https": 443}.get(parts.scheme, 4317)
+        port = parts.port or {"http": 80, "https": 443}.get(parts.scheme, _DEFAULT_PORT)
         with socket.create_connection((parts.hostname or "localhost", port), timeout_s):
             return True
     except (OSError, ValueError):  # nobody, or not an address
         return False
+
+
+def local_port(endpoint: str) -> int | None:
+    """The port of ``endpoint`` where it is plain HTTP on this machine's loopback, else None."""
+    try:
+        parts = urlsplit(endpoint if "//" in endpoint else f"http://{endpoint}")
+        is_local = parts.scheme == "http" and parts.hostname in ("localhost", "127.0.0.1")
+        return (parts.port or _DEFAULT_PORT) if is_local else None
+    except ValueError:  # not an address
+        return None

@@ -32,7 +32,7 @@ RUNS = [
 pytestmark = pytest.mark.slow
 MARK = "OTELSTREAM_TEST_DEMO"
 """Variable by which the processes of a demo are found."""
-UNREACHABLE = "http://127.0.0.1:9"  # the port of `discard`, which nobody runs
+UNREACHABLE = "http://127.0.0.2:9"  # nobody listens there, and no viewer is started but at localhost
 
 
 @dataclass

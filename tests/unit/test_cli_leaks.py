@@ -8,7 +8,6 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
@@ -260,10 +259,3 @@ def test_a_refusal_of_the_service_is_passed_on_in_its_words() -> None:
 )
 def test_wrong_arguments(arguments: list[str], says: str) -> None:
     assert says in one_sentence(run(*arguments))
-
-
-def test_starting_another_verb_does_not_wait_for_the_rest() -> None:
-    """What `otelstream run` imports with this verb."""
-    code = Path(leaks.__file__).read_text("utf-8")
-    top = [line for line in code.splitlines() if re.match("(from|import) ", line)]
-    assert not [line for line in top if "rich" in line or "otelstream" in line]

@@ -20,6 +20,8 @@ from otelstream.spans import SpanObserver
 from otelstream.testing import FakeClock, Telemetry
 
 MIB = 1 << 20
+PEERS = {Side.SERVER: ("127.0.0.1", 40000), Side.CLIENT: None}
+"""Where a stream's peer is, as the record of each side has it."""
 
 
 class Bench:
@@ -35,9 +37,11 @@ class Bench:
         self.observer = SpanObserver(tracer, config, memory, lambda: len(self.calls.now_open()))
         self.calls = Calls((self.observer,), self.clock, Guard(strict=True), config.message_events)
 
-    def open(self, rpc_type: RpcType = RpcType.BIDI_STREAM, side: Side = Side.SERVER) -> Call:
+    def open(self, rpc_type: RpcType = RpcType.BIDI_STREAM, side: Side = Side.SERVER, **known: Any) -> Call:
         call = Call("pkg.Svc/Method", side, rpc_type, self.clock(), message_events=self.calls.message_events)
         call.context = Context()
+        for name, value in known.items():
+            setattr(call, name, value)
         self.calls.open(call)
         return call
 
@@ -74,6 +78,7 @@ def test_an_open_stream_shows_after_ten_seconds(bench: Bench) -> None:
     assert attributes(span) == {
         "rpc.method": "pkg.Svc/Method",
         "otelstream.rpc.type": "bidi_stream",
+        "otelstream.side": "server",
         "otelstream.stream.state": "open",
         "otelstream.interval.index": 1,
         "otelstream.stream.age": 10.0,
@@ -102,6 +107,43 @@ def test_an_open_stream_shows_after_ten_seconds(bench: Bench) -> None:
             5_000_000_000,
         ),
     ]
+
+
+ADDRESSES = {
+    (Side.SERVER, Spelling.NEW): {
+        "server.address": "shop.example",
+        "server.port": 443,
+        "network.peer.address": "127.0.0.1",
+        "network.peer.port": 40000,
+    },
+    (Side.SERVER, Spelling.OLD): {"net.peer.ip": "127.0.0.1", "net.peer.port": "40000", "net.peer.name": "localhost"},
+    (Side.CLIENT, Spelling.NEW): {"server.address": "shop.example", "server.port": 443},
+    (Side.CLIENT, Spelling.OLD): {},
+}
+
+
+@pytest.mark.parametrize("spelling", Spelling)
+@pytest.mark.parametrize("side", Side)
+def test_an_interval_says_whose_stream_it_is_as_the_stream_span_does(
+    telemetry: Telemetry, side: Side, spelling: Spelling
+) -> None:
+    bench = Bench(telemetry, Config(spelling=spelling))
+    call = bench.open(side=side, target=("shop.example", 443), peer=PEERS[side], deadline_s=3600.0)
+    bench.tick(call)
+    bench.calls.end(call, Outcome.OK, "OK")
+    said, of_stream = (
+        {name: value for name, value in attributes(span).items() if name.startswith(("server.", "net"))}
+        for span in bench.spans()
+    )
+    if spelling is Spelling.BOTH:
+        assert said == ADDRESSES[side, Spelling.OLD] | ADDRESSES[side, Spelling.NEW]
+    else:
+        assert said == ADDRESSES[side, spelling]
+    assert said == of_stream
+    interval = attributes(bench.spans()[0])
+    assert interval["otelstream.side"] == side.value
+    assert interval["otelstream.deadline"] == 3600.0
+    assert interval["rpc.method"] == "pkg.Svc/Method"
 
 
 def test_windows_double_up_to_five_minutes_and_leave_no_gap(bench: Bench) -> None:

@@ -21,7 +21,7 @@ LAYERS = [
     {"runtime"},
     {"instrumentor", "interceptors"},
     {"__init__", "testing"},
-    {"stack", "stress", "pytest_plugin"},
+    {"stack", "stress", "pytest_plugin", "view", "top"},
     {"cli", "demo", "__main__", "_bootstrap"},
 ]
 PURE = (

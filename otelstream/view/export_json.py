@@ -1,0 +1,95 @@
+"""A capture as JSON: all of it for programs, and what is so right now for ``otelstream top``."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from typing import Any
+
+from otelstream.view.model import Choice, Memory, StreamRow, TimeRange
+from otelstream.view.store.reader import Reader
+from otelstream.view.verdict import growth
+
+_PAGE = 10_000
+_RECENT_S = 300.0
+"""What ``live`` looks back on for rates, outcomes and growth."""
+_VERDICT_S = 900.0
+_MOST_STREAMS = 50
+
+
+def to_dict(reader: Reader, choice: Choice, time_range: TimeRange) -> dict[str, Any]:
+    """Everything of ``choice`` in ``time_range``, as strict JSON takes it. Fields are as in ``model.py``."""
+    overview = reader.overview()
+    chosen = [
+        process
+        for process in overview.processes
+        if choice.service in (None, process.service) and choice.process in (None, process.id)
+    ]
+    made = {
+        "range": asdict(time_range),
+        "processes": [{**asdict(process), "label": process.label} for process in chosen],
+        "dropped": [asdict(dropped) for dropped in overview.dropped],
+        "verdict": asdict(reader.verdict(choice, time_range)),
+        "findings": [asdict(finding) for finding in reader.findings(choice, time_range)],
+        "methods": [asdict(row) for row in reader.methods(choice, time_range)],
+        "streams": [asdict(row) for row in _all_streams(reader, choice, time_range)],
+        "memory": [
+            {"process": each.process.id, **{name: asdict(each)[name] for name in ("resident", "kinds", "limit")}}
+            for each in reader.memory([process.id for process in chosen], time_range)
+        ],
+    }
+    return _strict(made)  # type: ignore[no-any-return]
+
+
+def _all_streams(reader: Reader, choice: Choice, time_range: TimeRange) -> Iterator[StreamRow]:
+    """By id, so that what comes meanwhile comes last."""
+    offset, total = 0, 1
+    while offset < total:
+        page = reader.streams(choice, time_range, sort="id", descending=False, offset=offset, limit=_PAGE)
+        yield from page.rows
+        offset, total = offset + _PAGE, page.total
+
+
+def live(reader: Reader) -> dict[str, Any]:
+    """The last minutes, small: verdict, processes with their memory, methods, the oldest streams that go on."""
+    now = reader.now()
+    recent = TimeRange(now - _RECENT_S, now)
+    processes = [process for process in reader.overview().processes if process.last >= recent.start]
+    pages = [reader.streams(Choice(state=state), recent, limit=_MOST_STREAMS) for state in ("open", "silent")]
+    oldest = sorted((row for page in pages for row in page.rows), key=lambda row: -row.age)[:_MOST_STREAMS]
+    made = {
+        "time": now,
+        "verdict": asdict(reader.verdict(Choice(), TimeRange(now - _VERDICT_S, now))),
+        "processes": [
+            _process(each, recent) for each in reader.memory([process.id for process in processes], recent, 64)
+        ],
+        "methods": [asdict(row) for row in reader.methods(Choice(), recent)],
+        "streams": [asdict(row) for row in oldest],
+        "streams_total": sum(page.total for page in pages),
+    }
+    return _strict(made)  # type: ignore[no-any-return]
+
+
+def _process(memory: Memory, time_range: TimeRange) -> dict[str, Any]:
+    process, points = memory.process, memory.resident.points
+    slope = growth(points, time_range)
+    return {
+        "label": process.label,
+        "service": process.service,
+        "instance": process.instance,
+        "is_silent": process.is_silent,
+        "resident": points[-1][1] if points else None,
+        "resident_per_minute": slope.per_minute if slope else None,
+    }
+
+
+def _strict(value: Any) -> Any:
+    """With what JSON can't tell, infinity and NaN, as null."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(name): _strict(each) for name, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_strict(each) for each in value]
+    return value

@@ -1,0 +1,113 @@
+"""What one viewer of the page looks at, and what the capture says of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from otelstream.view.model import (
+    Choice,
+    Lane,
+    Memory,
+    MethodRow,
+    Overview,
+    Process,
+    StreamPage,
+    TimeRange,
+    Verdict,
+)
+from otelstream.view.store.reader import Reader
+
+RANGES = {"5 min": 300.0, "15 min": 900.0, "1 h": 3600.0, "6 h": 21600.0, "24 h": 86400.0, "all": None}
+"""s to look back, by what the page calls it."""
+DEFAULT_RANGE = "15 min"
+_LEAST_RANGE_S = 10.0
+_MOST_MEMORIES = 8
+"""Processes whose memory is drawn at once: those that sent last."""
+
+
+@dataclass(slots=True)
+class Asked:
+    """The state of one page."""
+
+    choice: Choice = field(default_factory=Choice)
+    range: str = DEFAULT_RANGE
+    live: bool = True
+    """Whether the time axis follows the clock."""
+    whole: TimeRange | None = None
+    """The axis while it does not follow."""
+    zoom: TimeRange | None = None
+    """What of the axis is zoomed in on."""
+    sort: str = "age"
+    descending: bool = True
+    page: int = 1
+    rows: int = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """All that one repaint shows."""
+
+    overview: Overview
+    range: TimeRange
+    shown: TimeRange
+    memory: Sequence[Memory]
+    lanes: Sequence[Lane]
+    methods: Sequence[MethodRow]
+    streams: StreamPage
+    verdict: Verdict
+
+
+def look(reader: Reader, asked: Asked, *, lanes: int = 40, bars: int = 400) -> Look:
+    """Read everything once."""
+    overview = reader.overview()
+    whole = asked.whole if asked.whole is not None and not asked.live else axis(reader, overview, asked.range)
+    shown = _within(asked.zoom, whole) if asked.zoom is not None else whole
+    processes = chosen(overview, asked.choice)
+    return Look(
+        overview=overview,
+        range=whole,
+        shown=shown,
+        memory=reader.memory([process.id for process in processes[:_MOST_MEMORIES]], _around(shown, whole)),
+        lanes=reader.lanes(asked.choice, shown, lanes=lanes, bars=bars),
+        methods=reader.methods(asked.choice, shown),
+        streams=reader.streams(
+            asked.choice,
+            shown,
+            sort=asked.sort,
+            descending=asked.descending,
+            offset=(asked.page - 1) * asked.rows,
+            limit=asked.rows,
+        ),
+        verdict=reader.verdict(asked.choice, whole),
+    )
+
+
+def axis(reader: Reader, overview: Overview, name: str) -> TimeRange:
+    """From as far back as ``name`` says, but not from before the first record, to now."""
+    now = reader.now()
+    back = RANGES[name]
+    first = overview.first if overview.first is not None else now
+    start = first if back is None else max(first, now - back)
+    return TimeRange(min(start, now - _LEAST_RANGE_S), now)
+
+
+def chosen(overview: Overview, choice: Choice) -> list[Process]:
+    """The processes that are looked at, those that sent last first."""
+    found = [
+        process
+        for process in overview.processes
+        if choice.service in (None, process.service) and choice.process in (None, process.id)
+    ]
+    return sorted(found, key=lambda process: -process.last)
+
+
+def _within(zoom: TimeRange, whole: TimeRange) -> TimeRange:
+    start = min(max(zoom.start, whole.start), whole.end)
+    return TimeRange(start, max(min(zoom.end, whole.end), start))
+
+
+def _around(shown: TimeRange, whole: TimeRange) -> TimeRange:
+    """With a margin, so that what is dragged into the picture is there already."""
+    margin = shown.end - shown.start
+    return TimeRange(max(shown.start - margin, whole.start), min(shown.end + margin, whole.end))

@@ -1,0 +1,118 @@
+"""The tables of methods and of streams."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from nicegui import ui
+from nicegui.events import GenericEventArguments
+
+from otelstream.view.model import MethodRow, StreamPage
+from otelstream.view.page import words
+from otelstream.view.page.look import Asked
+
+_LINK = """
+<q-td :props="props">
+  <button class="link" @click="() => $parent.$emit('open', props.row.{key})" :title="props.row.method">
+    {{{{ props.row.{text} }}}}
+  </button>
+</q-td>
+"""
+"""A button, so that it is reached by keyboard. Vue escapes what is in double braces."""
+
+
+def _column(
+    name: str, label: str, *, text: bool = False, left: bool = False, sort: str | None = None
+) -> dict[str, Any]:
+    column: dict[str, Any] = {
+        "name": sort or name,
+        "field": name,
+        "label": label,
+        "sortable": sort != "",
+        "align": "left" if left else "right",
+    }
+    if text:
+        column[":format"] = f"(value, row) => row.{name}_text"
+    return column
+
+
+_METHODS = [
+    _column("method", "method", left=True),
+    _column("side", "side", left=True),
+    _column("open", "open"),
+    _column("oldest", "oldest", text=True),
+    _column("idle", "most idle", text=True),
+    _column("messages", "messages/s", text=True),
+    _column("bytes", "bytes/s", text=True),
+    _column("outcomes", "ended", text=True, left=True),
+    _column("retained", "retained", text=True),
+    _column("share", "share of growth", text=True),
+]
+_STREAMS = [
+    _column("method", "method", left=True),
+    _column("side", "side", left=True),
+    _column("service", "service", left=True),
+    _column("state", "state", left=True),
+    _column("peer", "peer", left=True),
+    _column("start", "started"),
+    _column("age", "age"),
+    _column("idle", "idle"),
+    _column("messages", "messages"),
+    _column("bytes", "bytes"),
+    _column("messages_per_s", "messages/s"),
+    _column("retained", "retained"),
+    _column("trace_id", "trace", left=True),
+]
+
+
+class MethodTable:
+    """One row per method and side; sorted in the browser, for they are few. A click shows its streams only."""
+
+    def __init__(self, choose: Callable[[str], None]) -> None:
+        with ui.element("section").classes("card").props('aria-label="Methods"'):
+            ui.html("<h2>Methods</h2>", sanitize=False)
+            self._table = ui.table(rows=[], columns=_METHODS, row_key="id", pagination=10)
+            self._table.props('dense flat binary-state-sort no-data-label="No calls in this time range."')
+            self._table.props('data-testid="methods"')
+            self._table.add_slot("body-cell-method", _LINK.format(key="method", text="method_text"))
+            self._table.on("open", lambda event: choose(event.args))
+
+    def show(self, rows: Sequence[MethodRow]) -> None:
+        """Show ``rows``."""
+        self._table.rows = [words.method_row(row) for row in rows]
+
+
+class StreamTable:
+    """A page of the streams; sorted and searched where they are read, for they may be many."""
+
+    def __init__(self, asked: Asked, changed: Callable[[], Any], open_stream: Callable[[int], Any]) -> None:
+        self._asked = asked
+        self._changed = changed
+        pagination = {"sortBy": asked.sort, "descending": True, "page": 1, "rowsPerPage": asked.rows, "rowsNumber": 0}
+        self._table = ui.table(rows=[], columns=_STREAMS, row_key="id", pagination=pagination)
+        self._table.props('dense flat binary-state-sort no-data-label="No streams fit in this time range."')
+        self._table.props('data-testid="streams" :rows-per-page-options="[10, 20, 50, 100]"')
+        self._table.add_slot("body-cell-method", _LINK.format(key="id", text="method"))
+        self._table.on("open", lambda event: open_stream(event.args))
+        self._table.on("request", self._request, ["pagination"])
+
+    def show(self, page: StreamPage) -> None:
+        """Show ``page``."""
+        asked = self._asked
+        self._table.rows = [words.stream_row(row) for row in page.rows]
+        self._table.pagination = {
+            "sortBy": asked.sort,
+            "descending": asked.descending,
+            "page": asked.page,
+            "rowsPerPage": asked.rows,
+            "rowsNumber": page.total,
+        }
+
+    def _request(self, event: GenericEventArguments) -> None:
+        wanted = event.args["pagination"]
+        self._asked.sort = wanted["sortBy"] or "age"
+        self._asked.descending = bool(wanted["descending"])
+        self._asked.page = max(int(wanted["page"]), 1)
+        self._asked.rows = min(max(int(wanted["rowsPerPage"]), 10), 100)
+        self._changed()

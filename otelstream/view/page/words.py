@@ -1,0 +1,115 @@
+"""Values as the page writes them. Everything here is text: NiceGUI and Vue escape it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from otelstream import wording
+from otelstream.view.model import MethodRow, StreamRow, WindowRow
+
+NOTHING = "–"  # noqa: RUF001  # a dash, as tables have it
+
+
+def clock(seconds: float, *, date: bool = False) -> str:
+    """Local time of day, with the date where it is not today's."""
+    local = time.localtime(seconds)
+    today = time.localtime()
+    written = time.strftime("%H:%M:%S", local)
+    if date or local[:3] != today[:3]:
+        written = time.strftime("%Y-%m-%d ", local) + written
+    return written
+
+
+def short(method: str) -> str:
+    """``Service/Method`` of ``pkg.v1.Service/Method``."""
+    service, slash, name = method.rpartition("/")
+    return f"{service.rpartition('.')[2]}{slash}{name}"
+
+
+def span(seconds: float | None) -> str:
+    """A duration; a dash for None."""
+    return NOTHING if seconds is None else wording.duration(seconds)
+
+
+def number(value: float | None) -> str:
+    """A count; a dash for None."""
+    return NOTHING if value is None else wording.amount(value)
+
+
+def size(count: float | None, *, signed: bool = False) -> str:
+    """By; a dash for None."""
+    if count is None:
+        return NOTHING
+    text = wording.size(abs(count)) if abs(count) >= 1024 else f"{abs(count):.0f} B"  # noqa: PLR2004  # 1 KiB
+    return f"{'-' if count < 0 else '+'}{text}" if signed else f"{'-' if count < 0 else ''}{text}"
+
+
+def method_row(row: MethodRow) -> dict[str, Any]:
+    """For the table: numbers to sort by, and ``…_text`` to show."""
+    outcomes = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in row.outcomes.items() if count)
+    return {
+        "id": f"{row.method} {row.side}",
+        "method": row.method,
+        "method_text": short(row.method),
+        "side": row.side,
+        "open": row.open,
+        "oldest": row.oldest or 0,
+        "oldest_text": span(row.oldest),
+        "idle": row.idle or 0,
+        "idle_text": span(row.idle),
+        "messages": row.messages_per_s,
+        "messages_text": number(row.messages_per_s),
+        "bytes": row.bytes_per_s,
+        "bytes_text": size(row.bytes_per_s),
+        "outcomes": sum(row.outcomes.values()),
+        "outcomes_text": outcomes or NOTHING,
+        "retained": row.retained or 0,
+        "retained_text": number(row.retained) + (f" ({size(row.retained_size)})" if row.retained_size else ""),
+        "share": row.share or 0,
+        "share_text": NOTHING if row.share is None else f"{100 * row.share:.0f} %",
+    }
+
+
+def stream_row(row: StreamRow) -> dict[str, Any]:
+    """For the table; the order is made where the rows are read."""
+    return {
+        "id": row.id,
+        "method": short(row.method),
+        "side": row.side or NOTHING,
+        "service": row.service,
+        "state": row.outcome.replace("_", " ") or row.state,
+        "peer": row.peer or NOTHING,
+        "start": clock(row.start),
+        "age": span(row.age),
+        "idle": span(row.idle),
+        "messages": number(row.sent + row.received),
+        "bytes": size(row.sent_bytes + row.received_bytes),
+        "messages_per_s": number(row.messages_per_s),
+        "retained": number(row.retained),
+        "trace_id": row.trace_id[:8],
+    }
+
+
+def window_row(row: WindowRow) -> dict[str, Any]:
+    """For the table of a stream's windows."""
+    return {
+        "id": f"{row.number} {row.start}",
+        "number": row.number or "last",
+        "start": clock(row.start),
+        "length": span(row.end - row.start),
+        "sent": f"{row.sent} ({size(row.sent_bytes)})",
+        "received": f"{row.received} ({size(row.received_bytes)})",
+        "idle": span(row.idle),
+        "memory": size(row.memory),
+        "delta": size(row.memory_delta, signed=True),
+        "retained": number(row.retained),
+    }
+
+
+def attribute(value: Any) -> str:
+    """A value of an attribute, cut where it is long."""
+    text = ", ".join(f"{key}={each}" for key, each in value.items()) if isinstance(value, Mapping) else str(value)
+    most = 500
+    return text if len(text) <= most else f"{text[:most]}… ({len(text)} characters)"

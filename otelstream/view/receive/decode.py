@@ -1,0 +1,160 @@
+"""From the body of an OTLP request to its message, within bounds.
+
+Source: https://opentelemetry.io/docs/specs/otlp/#otlphttp-request
+"""
+
+from __future__ import annotations
+
+import threading
+import zlib
+from http import HTTPStatus
+from itertools import chain
+from typing import Any, NamedTuple, TypeAlias
+
+from google.protobuf.message import DecodeError
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+from otelstream.view.intake import Reason, Signal
+from otelstream.view.receive import otlp_json
+
+LIMIT = 16 * 1024 * 1024
+"""By of a request, as sent and once decompressed. An SDK's batch has 512 spans: 32 KiB for each, twice what an
+interval span with all its message events takes. The Collector takes 4 MiB over gRPC and 20 MiB over HTTP."""
+JSON_LIMIT = 4 * 1024 * 1024
+"""By of a request in JSON, of which a byte takes up to 1 µs to read."""
+RECORDS_LIMIT = 100_000
+"""Resources, scopes, spans, metrics and log records of a request. An empty span is 2 By, and 165 when it is read: as
+many as fit into ``LIMIT`` take 1.4 GB. The Collector's batches have 8192."""
+PROTOBUF = "application/x-protobuf"
+JSON = "application/json"
+
+ExportRequest: TypeAlias = "ExportTraceServiceRequest | ExportMetricsServiceRequest | ExportLogsServiceRequest"
+_REQUESTS: dict[Signal, type[ExportTraceServiceRequest | ExportMetricsServiceRequest | ExportLogsServiceRequest]] = {
+    Signal.TRACES: ExportTraceServiceRequest,
+    Signal.METRICS: ExportMetricsServiceRequest,
+    Signal.LOGS: ExportLogsServiceRequest,
+}
+_LISTS = {
+    Signal.TRACES: ("resource_spans", "scope_spans", "spans"),
+    Signal.METRICS: ("resource_metrics", "scope_metrics", "metrics"),
+    Signal.LOGS: ("resource_logs", "scope_logs", "log_records"),
+}
+_ONE_AT_A_TIME = threading.Lock()
+"""Held while protobuf is read, so that what is too much when it is read comes once."""
+_GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS
+
+
+class Undecodable(Exception):
+    """A body that is no request: the HTTP status and one sentence for its sender, the reason to count it under."""
+
+    def __init__(self, status: HTTPStatus, why: str, reason: Reason = Reason.MALFORMED) -> None:
+        super().__init__(why)
+        self.status = status
+        self.why = why
+        self.reason = reason
+
+
+class Decoded(NamedTuple):
+    """A request, and how much it was."""
+
+    request: ExportRequest
+    size: int
+    """By, decompressed."""
+
+
+def decode(signal: Signal, body: bytes, content_type: str, content_encoding: str) -> Decoded:
+    """The request in the body of a POST with these headers. Raises ``Undecodable``."""
+    media_type = media_type_of(content_type)
+    if media_type not in (PROTOBUF, JSON):
+        raise Undecodable(
+            HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+            f"The Content-Type is neither {PROTOBUF} nor {JSON}: set OTEL_EXPORTER_OTLP_PROTOCOL to http/protobuf "
+            "or http/json.",
+        )
+    encoding = content_encoding.strip().lower()
+    if encoding in ("gzip", "deflate"):
+        body = decompress(body)
+    elif encoding not in ("", "identity"):
+        raise Undecodable(
+            HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+            "The Content-Encoding is not gzip: set OTEL_EXPORTER_OTLP_COMPRESSION to gzip or none.",
+        )
+    read = _from_json if media_type == JSON else _from_protobuf
+    return Decoded(read(signal, body), len(body))
+
+
+def media_type_of(content_type: str) -> str:
+    """``content_type`` without its parameters, in lower case."""
+    return content_type.partition(";")[0].strip().lower()
+
+
+def decompress(body: bytes) -> bytes:
+    """What one gzip or zlib stream holds, in at most ``LIMIT`` By of memory. Raises ``Undecodable``."""
+    stream = zlib.decompressobj(_GZIP_OR_ZLIB)
+    try:
+        plain = stream.decompress(body, LIMIT + 1)
+    except zlib.error:
+        raise _malformed("The body is not what its compression says.") from None
+    if len(plain) > LIMIT:
+        raise too_large()
+    if not stream.eof:
+        raise _malformed("The compressed body ends too early.")
+    if stream.unused_data:
+        raise _malformed("The body goes on after the end of its compressed data.")
+    return plain
+
+
+def too_large(limit: int = LIMIT) -> Undecodable:
+    """What is raised for a body of more than ``limit`` By."""
+    return _too_much(f"The request is larger than {limit // 1024 // 1024} MiB")
+
+
+def _from_protobuf(signal: Signal, body: bytes) -> ExportRequest:
+    if len(body) > LIMIT:
+        raise too_large()
+    request = _REQUESTS[signal]()
+    with _ONE_AT_A_TIME:
+        try:
+            request.ParseFromString(body)
+        except (DecodeError, RecursionError):
+            raise _malformed(f"The body is no {request.DESCRIPTOR.name} in protobuf.") from None
+        _check_count(request, _LISTS[signal])
+    return request
+
+
+def _from_json(signal: Signal, body: bytes) -> ExportRequest:
+    if len(body) > JSON_LIMIT:
+        raise too_large(JSON_LIMIT)
+    request = _REQUESTS[signal]()
+    try:
+        otlp_json.parse(body, request)
+    except otlp_json.NotOtlp as error:
+        raise _malformed(f"The body is no {request.DESCRIPTOR.name} in JSON: {error}.") from None
+    _check_count(request, _LISTS[signal])
+    return request
+
+
+def _check_count(request: ExportRequest, lists: tuple[str, str, str]) -> None:
+    count = 0
+    messages: list[Any] = [request]
+    for name in lists:
+        nested = [getattr(message, name) for message in messages]
+        count += sum(map(len, nested))
+        if count > RECORDS_LIMIT:
+            raise _too_much(f"The request has more than {RECORDS_LIMIT:,} records")
+        if name != lists[-1]:
+            messages = list(chain.from_iterable(nested))
+
+
+def _too_much(what: str) -> Undecodable:
+    return Undecodable(
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+        f"{what}: send smaller batches, as with OTEL_BSP_MAX_EXPORT_BATCH_SIZE.",
+        Reason.TOO_LARGE,
+    )
+
+
+def _malformed(why: str) -> Undecodable:
+    return Undecodable(HTTPStatus.BAD_REQUEST, why)

@@ -1,0 +1,1 @@
+"""The capture as one HTML file that needs nothing else, to attach to a ticket."""

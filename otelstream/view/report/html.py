@@ -1,0 +1,169 @@
+"""``otelstream view FILE.db --html report.html``: the picture, the verdict and the tables, self-contained.
+
+The chart library is the one in NiceGUI's wheel, put into the file; nothing is loaded from anywhere. Every value is
+escaped: the tables by ``html.escape``, the data of the chart as JSON in which no tag can end.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
+from pathlib import Path
+from string import Template
+from typing import Any
+
+from nicegui.elements import echart
+
+from otelstream._version import __version__
+from otelstream.view.chart.colours import DARK, LIGHT
+from otelstream.view.chart.options import Picture, height, options
+from otelstream.view.model import Choice, FindingRow, StreamRow
+from otelstream.view.page import words
+from otelstream.view.page.look import Asked, Look, look
+from otelstream.view.store.reader import Reader
+
+_LANES, _BARS = 150, 3000
+"""More than on the page, for one cannot zoom in and ask again."""
+_STREAMS = 5000
+_HERE = Path(__file__).parent
+_METHODS = (
+    ("method", "method"),
+    ("side", "side"),
+    ("open", "open"),
+    ("oldest", "oldest"),
+    ("idle", "most idle"),
+    ("messages", "messages/s"),
+    ("bytes", "bytes/s"),
+    ("outcomes", "ended"),
+    ("retained", "retained"),
+    ("share", "share of growth"),
+)
+_COLUMNS = (
+    ("method", "method"),
+    ("side", "side"),
+    ("service", "service"),
+    ("state", "state"),
+    ("peer", "peer"),
+    ("start", "started"),
+    ("age", "age"),
+    ("idle", "idle"),
+    ("messages", "messages"),
+    ("bytes", "bytes"),
+    ("messages_per_s", "messages/s"),
+    ("retained", "retained"),
+    ("trace_id", "trace"),
+)
+
+
+def render(reader: Reader, name: str, choice: Choice | None = None) -> str:
+    """The whole file. ``name`` says what was captured."""
+    asked = Asked(choice=choice or Choice(), range="all", rows=_STREAMS)
+    found = look(reader, asked, lanes=_LANES, bars=_BARS)
+    written = f"{words.clock(found.range.start, date=True)} to {words.clock(found.range.end, date=True)}"
+    return Template((_HERE / "report.html").read_text(encoding="utf-8")).substitute(
+        title=escape(f"otelstream: {name}"),
+        style=(_HERE / "report.css").read_text(encoding="utf-8"),
+        name=escape(name),
+        about=escape(f"{written}. Made by otelstream {__version__}."),
+        level=escape(found.verdict.level),
+        verdict=escape(found.verdict.sentence),
+        findings="".join(map(_finding, found.verdict.findings)),
+        height=height(_picture(found)),
+        imports=_json({"imports": _modules()}),
+        chart=_json(_chart(found)),
+        script=(_HERE / "report.js").read_text(encoding="utf-8"),
+        methods=_table("methods", _METHODS, map(_method, found.methods)),
+        streams=_table("streams", _COLUMNS, map(_stream, found.streams.rows)),
+        streams_title=escape(_count(found)),
+        foot=escape(_foot(found)),
+    )
+
+
+def _picture(found: Look) -> Picture:
+    return Picture(found.memory, found.lanes, found.range, found.shown)
+
+
+def _chart(found: Look) -> dict[str, Any]:
+    light, dark = (options(_picture(found), theme) for theme in (LIGHT, DARK))
+    series = light.pop("series")
+    del dark["series"]
+    return {
+        "light": light,
+        "dark": dark,
+        "series": series,
+        "resident": {"light": LIGHT.resident, "dark": DARK.resident},
+    }
+
+
+def _modules() -> dict[str, str]:
+    """ECharts as NiceGUI brings it: each module by a name, for inside a file there is nothing to be relative to."""
+    folder = Path(echart.__file__).parent / "dist"
+    index = (folder / "index.js").read_text(encoding="utf-8")
+    names = re.findall(r'from\s*"\./([^"]+)"', index)
+    sources = {"nicegui-echart": re.sub(r'from\s*"\./', 'from"', index)}
+    sources |= {name: (folder / name).read_text(encoding="utf-8") for name in names}
+    return {
+        name: f"data:text/javascript;base64,{base64.b64encode(text.encode()).decode()}"
+        for name, text in sources.items()
+    }
+
+
+def _json(value: Any) -> str:
+    """JSON that can stand in a script element: HTML's parser looks for ``<`` in it, whatever it means to JSON."""
+    text = json.dumps(value, allow_nan=False, separators=(",", ":"))
+    return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
+
+
+def _finding(finding: FindingRow) -> str:
+    method = f"{finding.method} {finding.side}".strip() or finding.service
+    lines = [finding.evidence, f"Held by {finding.holder}." if finding.holder else "", finding.advice]
+    return f"<li><b>{escape(method)}</b>: {escape(' '.join(filter(None, lines)))}</li>"
+
+
+def _method(row: Any) -> Mapping[str, tuple[str, float | None]]:
+    values = words.method_row(row)
+    return {name: (str(values.get(f"{name}_text", values[name])), _number(values[name])) for name, _ in _METHODS}
+
+
+def _stream(row: StreamRow) -> Mapping[str, tuple[str, float | None]]:
+    values = words.stream_row(row)
+    sorted_by = {
+        "start": row.start,
+        "age": row.age,
+        "idle": row.idle or 0,
+        "messages": row.sent + row.received,
+        "bytes": row.sent_bytes + row.received_bytes,
+        "messages_per_s": row.messages_per_s,
+        "retained": row.retained or 0,
+    }
+    return {name: (str(values[name]), sorted_by.get(name)) for name, _ in _COLUMNS}
+
+
+def _number(value: Any) -> float | None:
+    return value if isinstance(value, (int, float)) else None
+
+
+def _table(
+    name: str, columns: Sequence[tuple[str, str]], rows: Iterable[Mapping[str, tuple[str, float | None]]]
+) -> str:
+    head = "".join(f'<th><button type="button">{escape(label)}</button></th>' for _, label in columns)
+    body = "".join(f"<tr>{''.join(_cell(*row[key]) for key, _ in columns)}</tr>" for row in rows)
+    return f'<table id="{name}"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
+
+
+def _cell(text: str, number: float | None) -> str:
+    return f"<td>{escape(text)}</td>" if number is None else f'<td class="n" data-n="{number:.6g}">{escape(text)}</td>'
+
+
+def _count(found: Look) -> str:
+    shown, total = len(found.streams.rows), found.streams.total
+    return f"{total:,} streams" if shown == total else f"{total:,} streams, the {shown:,} oldest"
+
+
+def _foot(found: Look) -> str:
+    names = ", ".join(process.label for process in found.overview.processes)
+    dropped = "; ".join(f"{each.count:,} {each.reason}" for each in found.overview.dropped if each.is_fault)
+    return f"Processes: {names or 'none'}." + (f" Not in this capture: {dropped}." if dropped else "")

@@ -1,0 +1,101 @@
+"""The viewer as a whole: receivers, store and page, started in order and ended in the other."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from otelstream.view.access import Access
+from otelstream.view.page.page import Setting
+from otelstream.view.page.server import PageServer, application
+from otelstream.view.receive import GrpcReceiver, HttpReceiver, listen
+from otelstream.view.store import files
+from otelstream.view.store.reader import Reader
+from otelstream.view.store.writer import Store
+
+GRPC_PORT, HTTP_PORT, PAGE_PORT = 4317, 4318, 4319
+"""OTLP's own, and the next."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the command line says."""
+
+    db: Path | None
+    """None: a temporary file."""
+    max_size: int
+    """By."""
+    host: str
+    page_port: int
+    grpc_port: int
+    http_port: int
+    token: str | None
+    jaeger: str | None
+
+
+def watch(settings: Settings, started: Callable[[str, str], None]) -> None:
+    """Receive, keep and show until Ctrl-C or SIGTERM. ``started`` is told the page's URL, and where data goes.
+
+    Raises ``PortBusy``, ``NotACapture``, or ``ValueError`` for an address that needs a token.
+    """
+    access = Access(settings.host, settings.token)
+    with ExitStack() as stack:
+        page_socket = stack.enter_context(listen(settings.host, settings.page_port))
+        path = settings.db or stack.enter_context(files.temporary())
+        store = Store(path, max_size=settings.max_size)
+        stack.callback(store.close)
+        grpc_receiver = GrpcReceiver(store, settings.host, settings.grpc_port, settings.token)
+        grpc_receiver.start()
+        stack.callback(grpc_receiver.stop)
+        http_receiver = HttpReceiver(store, settings.host, settings.http_port, access)
+        http_receiver.start()
+        stack.callback(http_receiver.stop)
+        reader = Reader(path)
+        stack.callback(reader.close)
+        setting = Setting(
+            reader=reader,
+            is_live=True,
+            jaeger=settings.jaeger,
+            first_lines=first_lines(settings, grpc_receiver.port),
+            where=f"OTLP is received at {settings.host}, port {grpc_receiver.port} for gRPC and {http_receiver.port} "
+            f"for HTTP, and kept in {path if settings.db else 'a temporary file'}.",
+        )
+        _serve(setting, access.middleware(application(setting), store), page_socket, started)
+
+
+def reopen(settings: Settings, started: Callable[[str, str], None]) -> None:
+    """Show the capture in ``settings.db``, with nothing running. Raises as ``watch`` does."""
+    assert settings.db is not None  # noqa: S101  # the command line asks for a file
+    access = Access(settings.host, settings.token)
+    with ExitStack() as stack:
+        page_socket = stack.enter_context(listen(settings.host, settings.page_port))
+        reader = Reader(settings.db, live=False)
+        stack.callback(reader.close)
+        setting = Setting(
+            reader=reader,
+            is_live=False,
+            jaeger=settings.jaeger,
+            first_lines=("pip install otelstream", "otelstream run python server.py"),
+            where=f"{settings.db} is open for reading; nothing is received.",
+        )
+        _serve(setting, access.middleware(application(setting)), page_socket, started)
+
+
+def first_lines(settings: Settings, grpc_port: int) -> Sequence[str]:
+    """How to send the first stream to this viewer."""
+    run = "otelstream run python server.py"
+    if grpc_port != GRPC_PORT or settings.token:
+        run = f"otelstream run --endpoint http://localhost:{grpc_port} python server.py"
+    if settings.token:
+        run = f'OTEL_EXPORTER_OTLP_HEADERS="authorization=Bearer%20$TOKEN" {run}'
+    return ("pip install otelstream", run)
+
+
+def _serve(setting: Setting, app: Any, page_socket: socket.socket, started: Callable[[str, str], None]) -> None:
+    host, port = page_socket.getsockname()[:2]
+    name = "localhost" if host in ("127.0.0.1", "::1") else f"[{host}]" if ":" in host else host
+    PageServer(app, page_socket, lambda: started(f"http://{name}:{port}/", setting.where)).run_until_stopped()

@@ -1,0 +1,48 @@
+"""Chromium for all tests, and a page that must not complain for each."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("playwright", reason="the browser's driver is missing: pip install 'otelstream[e2e]'")
+
+from playwright.sync_api import Browser, Page
+
+from tests.e2e import browser as chromium
+from tests.viewer import Viewer, viewing
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    if chromium.find() is None:
+        (pytest.fail if os.environ.get("OTELSTREAM_REQUIRE_ALL") == "1" else pytest.skip)(chromium.MISSING)
+    with chromium.running() as started:
+        yield started
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    """A tab in which nothing goes wrong, or the test fails."""
+    made = browser.new_page(viewport={"width": 1280, "height": 1000}, color_scheme="light")
+    made.set_default_timeout(20_000)
+    wrong = chromium.watch(made)
+    yield made
+    made.close()
+    assert wrong == []
+
+
+@pytest.fixture(scope="module")
+def viewer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Viewer]:
+    """A viewer that receives."""
+    with viewing("--db", str(tmp_path_factory.mktemp("capture") / "capture.db")) as started:
+        yield started
+
+
+@pytest.fixture
+def capture(tmp_path: Path) -> Path:
+    """Where a capture can be written."""
+    return tmp_path / "capture.db"

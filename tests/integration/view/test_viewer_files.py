@@ -1,0 +1,158 @@
+"""Files that are no captures: one line that says what, why and what instead, and the file is left as it was."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import re
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from otelstream.view.store.files import open_for_writing
+from otelstream.view.store.schema import VERSION
+from tests.feed import Feed
+from tests.viewer import refused, viewing
+
+PR_CAPBSET_DROP = 24
+CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH = 1, 2
+"""linux/prctl.h, linux/capability.h"""
+
+
+@pytest.fixture(scope="module")
+def capture(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """A capture with something in it."""
+    path = tmp_path_factory.mktemp("capture") / "capture.db"
+    with viewing("--db", str(path)) as viewer:
+        with Feed(viewer.grpc) as feed:
+            feed.story(time.time())
+        assert viewer.end() == 0
+    return path.read_bytes()
+
+
+def truncated(path: Path, capture: bytes) -> None:
+    path.write_bytes(capture[: len(capture) // 2])
+
+
+def overwritten(path: Path, capture: bytes) -> None:
+    """Its first page is as it was, and leads to none of the others."""
+    path.write_bytes(capture[:4096] + b"\xa5" * (len(capture) - 4096))
+
+
+def foreign(path: Path, _: bytes) -> None:
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE stream (id INTEGER PRIMARY KEY)")
+
+
+def text(path: Path, _: bytes) -> None:
+    path.write_text("service: shop\n" * 100)
+
+
+def newer(path: Path, capture: bytes) -> None:
+    path.write_bytes(capture)
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA journal_mode = DELETE")
+        connection.execute(f"PRAGMA user_version = {VERSION + 1}")
+
+
+KINDS: list[tuple[Callable[[Path, bytes], None], str]] = [
+    (truncated, "is damaged or cut short"),
+    (overwritten, "is damaged or cut short"),
+    (foreign, "is a database of another application; give a file that"),
+    (text, "is not an SQLite database; give a file that"),
+    (newer, "was written by a newer otelstream"),
+]
+
+
+def check(ended: subprocess.CompletedProcess[str], path: Path, why: str) -> None:
+    """One line, of the file and ``why``."""
+    assert ended.returncode in (1, 2)
+    assert ended.stdout == ""
+    assert ended.stderr.startswith(f"Error: {path} {why}"), ended.stderr
+    assert ended.stderr.count("\n") == 1, ended.stderr
+
+
+@pytest.mark.parametrize(("make", "why"), KINDS, ids=[make.__name__ for make, _ in KINDS])
+def test_what_is_no_capture_is_left_as_it_was(
+    tmp_path: Path, capture: bytes, make: Callable[[Path, bytes], None], why: str
+) -> None:
+    path = tmp_path / "some.db"
+    make(path, capture)
+    before = path.read_bytes() if path.is_file() else None
+    check(refused(str(path), receiving=False), path, why)
+    check(refused("--db", str(path)), path, why)
+    assert before is None or path.read_bytes() == before
+    assert os.listdir(tmp_path) == ["some.db"]
+
+
+def test_a_folder_is_no_capture(tmp_path: Path) -> None:
+    path = tmp_path / "folder.db"
+    path.mkdir()
+    check(refused(str(path), receiving=False), path, "is no file; give the file that otelstream view --db has written")
+    check(refused("--db", str(path)), path, "can't be opened")
+    assert os.listdir(tmp_path) == ["folder.db"]
+    assert os.listdir(path) == []
+
+
+def test_a_capture_that_is_not_there_is_not_made(tmp_path: Path) -> None:
+    path = tmp_path / "none.db"
+    check(refused(str(path), receiving=False), path, "is not there; give the file that otelstream view --db has")
+    path = tmp_path / "no folder" / "new.db"
+    check(refused("--db", str(path)), path, "can't be written")
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.fixture
+def unprivileged() -> Callable[[], None]:
+    """What a child process does so that permissions keep it, too, from reading."""
+    if os.name != "posix":
+        pytest.skip("permissions are POSIX's here")
+    if os.geteuid() != 0:
+        return lambda: None
+    if sys.platform != "linux":
+        pytest.skip("root may read everything; only on Linux a process can be kept from it")
+    prctl = ctypes.CDLL(None).prctl
+
+    def drop() -> None:
+        for capability in (CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH):
+            prctl(PR_CAPBSET_DROP, capability)
+
+    tried = subprocess.run(["cat", "/proc/self/status"], stdout=subprocess.PIPE, text=True, check=True, preexec_fn=drop)
+    effective = int(re.findall(r"CapEff:\s*(\w+)", tried.stdout)[0], 16)
+    if effective & (1 << CAP_DAC_OVERRIDE | 1 << CAP_DAC_READ_SEARCH):
+        pytest.skip("root may read everything, and may not give that up here")
+    return drop
+
+
+def test_a_capture_that_is_not_ours_to_read(tmp_path: Path, capture: bytes, unprivileged: Callable[[], None]) -> None:
+    path = tmp_path / "secret.db"
+    path.write_bytes(capture)
+    path.chmod(0)
+    folder = tmp_path / "closed"
+    folder.mkdir(mode=0)
+    try:
+        for option in ([], ["--db"]):
+            for each in (path, folder / "some.db"):
+                ended = refused(*option, str(each), receiving=bool(option), preexec_fn=unprivileged)
+                check(ended, each, "can't be")
+    finally:
+        folder.chmod(0o700)
+        path.chmod(0o600)
+    assert path.read_bytes() == capture
+    assert sorted(os.listdir(tmp_path)) == ["closed", "secret.db"]
+
+
+def test_two_viewers_do_not_write_to_one_file(tmp_path: Path) -> None:
+    path = tmp_path / "shared.db"
+    connection, lock = open_for_writing(path)
+    try:
+        check(refused("--db", str(path)), path, "is being written to by another otelstream view; choose another file")
+    finally:
+        connection.close()
+        lock.release()
