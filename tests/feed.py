@@ -140,11 +140,14 @@ def leak(body: str, at: float | None = None, **values: Any) -> Any:
         **values,
     }
     at_ns = ns(time.time() if at is None else at)
+    name = {"event_name": "otelstream.leak"}
+    if "event_name" not in logs_pb2.LogRecord.DESCRIPTOR.fields_by_name:  # before opentelemetry-proto 1.5
+        name, found["event.name"] = {}, "otelstream.leak"
     return logs_pb2.LogRecord(
         time_unix_nano=at_ns,
         observed_time_unix_nano=at_ns,
         severity_number=logs_pb2.SEVERITY_NUMBER_WARN,
-        event_name="otelstream.leak",
+        **name,
         body=AnyValue(string_value=body),
         attributes=attributes(found),
     )

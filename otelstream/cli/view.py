@@ -7,7 +7,7 @@ import re
 import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import click
@@ -17,32 +17,31 @@ if TYPE_CHECKING:
 
 _TOKEN = "OTEL_PYTHON_OTELSTREAM_VIEW_TOKEN"  # noqa: S105  # where it is, not what it is
 _SIZES = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
-_LEAST_SIZE = 4 << 20
+_LEAST_SIZE = 16 << 20
+"""By: one request may take as much."""
 _PORT = click.IntRange(0, 65535)
 _EXTRA = "otelstream view needs its extra, which a service does not: pip install 'otelstream[view]'"
 
 
-class Size(click.ParamType[int]):
-    """``512MiB``, ``2 GB``, ``1g``: always powers of 1024."""
-
-    name = "size"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """By."""
-        if isinstance(value, int):
-            return value
-        match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)(?:i?b)?\s*", str(value).lower())
-        size = int(float(match[1]) * _SIZES[match[2]]) if match else 0
-        if size < _LEAST_SIZE:
-            self.fail(f"{value!r} is no size of at least 4 MiB. Write 512MiB or 2GiB.", param, ctx)
-        return size
+def size(_context: click.Context | None, _parameter: click.Parameter | None, value: str) -> int:
+    """By of ``512MiB``, ``2 GB`` or ``1g``, always powers of 1024. Raises ``click.BadParameter``."""
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)(?:i?b)?\s*", value.lower())
+    read = int(float(match[1]) * _SIZES[match[2]]) if match else 0
+    if read < _LEAST_SIZE:
+        raise click.BadParameter(f"{value!r} is no size of at least 16 MiB. Write 512MiB or 2GiB.")
+    return read
 
 
 @click.command("view")
-@click.argument("capture", metavar="[FILE.db]", required=False, type=click.Path(path_type=Path))
-@click.option("--db", metavar="FILE", type=click.Path(path_type=Path), help="Keep what comes here. Default: temporary.")
+@click.argument("capture", metavar="[FILE.db]", required=False, type=Path)
+@click.option("--db", metavar="FILE", type=Path, help="Keep what comes here. Default: temporary.")
 @click.option(
-    "--max-size", type=Size(), default="1GiB", show_default=True, help="The oldest ended streams leave first."
+    "--max-size",
+    callback=size,
+    default="1GiB",
+    metavar="SIZE",
+    show_default=True,
+    help="The oldest ended streams leave first.",
 )
 @click.option("--port", type=_PORT, default=4319, show_default=True, help="The page's. 0: a free one.")
 @click.option("--grpc-port", type=_PORT, default=4317, show_default=True, help="OTLP over gRPC. 0: a free one.")
@@ -50,7 +49,7 @@ class Size(click.ParamType[int]):
 @click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen. Another one needs a token.")
 @click.option("--token", envvar=_TOKEN, help=f"Ask for it. Better in {_TOKEN}: others can read arguments.")
 @click.option("--jaeger", metavar="URL", help="Link each stream to its trace there, such as http://localhost:16686")
-@click.option("--html", metavar="FILE", type=click.Path(path_type=Path), help="Write FILE.db as one HTML file and end.")
+@click.option("--html", metavar="FILE", type=Path, help="Write FILE.db as one HTML file and end.")
 @click.option("--json", "as_json", is_flag=True, help="Print FILE.db as JSON and end.")
 def command(
     capture: Path | None,

@@ -17,7 +17,7 @@ CREATE TABLE process (
   first_ns INTEGER NOT NULL,      -- earliest and newest time in its data
   last_ns INTEGER NOT NULL,
   arrived_ns INTEGER NOT NULL,    -- on our clock: when something last came
-  gap_ns INTEGER NOT NULL DEFAULT 0  -- longest time between the last arrivals: when it is silent for much longer, it is gone
+  gap_ns INTEGER NOT NULL DEFAULT 0  -- longest time between its last arrivals; silent for much longer, it is gone
 );
 CREATE TABLE stream (             -- a call: of otelstream, or of any RPC instrumentation
   id INTEGER PRIMARY KEY,

@@ -162,6 +162,8 @@ def leak_record(attributes: dict[str, Any] | None = None, *, at: float = 0, **fi
         "event_name": "otelstream.leak",
         **fields,
     }
+    if "event_name" not in LogRecord.DESCRIPTOR.fields_by_name:  # opentelemetry-proto before 1.5 names it so
+        all_attributes.setdefault("event.name", known.pop("event_name"))
     return LogRecord(attributes=key_values(all_attributes), **known)
 
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from otelstream.cli.view import Size
+from otelstream.cli.view import size
 from otelstream.view.model import Dropped, MethodRow, Overview, StreamRow, WindowRow
 from otelstream.view.page import words
 from otelstream.view.page.foot import foot
@@ -117,13 +117,14 @@ def test_the_foot_tells_what_is_missing_and_what_is_not_looked_at() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "size"), [("4MiB", 4 << 20), ("1.5 GB", 3 << 29), ("1g", 1 << 30), ("8388608", 1 << 23), ("2TiB", 1 << 41)]
+    ("text", "expected"),
+    [("16MiB", 16 << 20), ("1.5 GB", 3 << 29), ("1g", 1 << 30), ("33554432", 1 << 25), ("2TiB", 1 << 41)],
 )
-def test_sizes(text: str, size: int) -> None:
-    assert Size().convert(text, None, None) == size
+def test_sizes(text: str, expected: int) -> None:
+    assert size(None, None, text) == expected
 
 
-@pytest.mark.parametrize("text", ["", "much", "1MiB", "-5GiB", "1.2.3g", "5 parsecs"])
+@pytest.mark.parametrize("text", ["", "much", "15MiB", "-5GiB", "1.2.3g", "5 parsecs"])
 def test_what_is_no_size(text: str) -> None:
     with pytest.raises(click.BadParameter, match="Write 512MiB or 2GiB"):
-        Size().convert(text, None, None)
+        size(None, None, text)
