@@ -154,10 +154,11 @@ def leak(body: str, at: float | None = None, **values: Any) -> Any:
 
 
 class Feed:
-    """Sends to the viewer at ``port``."""
+    """Sends to the viewer at ``port``, with this header if there is one."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, authorization: str = "") -> None:
         self._channel = grpc.insecure_channel(f"127.0.0.1:{port}")
+        self._metadata = (("authorization", authorization),) if authorization else ()
 
     def __enter__(self) -> Feed:
         return self
@@ -171,7 +172,9 @@ class Feed:
                 trace_pb2.ResourceSpans(resource=of or resource(), scope_spans=[trace_pb2.ScopeSpans(spans=spans)])
             ]
         )
-        return trace_service_pb2_grpc.TraceServiceStub(self._channel).Export(request, timeout=20)
+        return trace_service_pb2_grpc.TraceServiceStub(self._channel).Export(
+            request, timeout=20, metadata=self._metadata
+        )
 
     def metrics(self, *metrics: Any, of: Resource | None = None) -> Any:
         request = metrics_service_pb2.ExportMetricsServiceRequest(
@@ -181,7 +184,9 @@ class Feed:
                 )
             ]
         )
-        return metrics_service_pb2_grpc.MetricsServiceStub(self._channel).Export(request, timeout=20)
+        return metrics_service_pb2_grpc.MetricsServiceStub(self._channel).Export(
+            request, timeout=20, metadata=self._metadata
+        )
 
     def logs(self, *records: Any, of: Resource | None = None) -> Any:
         request = logs_service_pb2.ExportLogsServiceRequest(
@@ -189,7 +194,7 @@ class Feed:
                 logs_pb2.ResourceLogs(resource=of or resource(), scope_logs=[logs_pb2.ScopeLogs(log_records=records)])
             ]
         )
-        return logs_service_pb2_grpc.LogsServiceStub(self._channel).Export(request, timeout=20)
+        return logs_service_pb2_grpc.LogsServiceStub(self._channel).Export(request, timeout=20, metadata=self._metadata)
 
     def story(self, now: float, length: float = 100.0) -> None:
         """A server that leaks: an open stream with windows, forty that ended, and its memory."""

@@ -7,11 +7,13 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 import threading
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 _START_S = 60.0
@@ -65,15 +67,17 @@ class Viewer:
 
 
 @contextmanager
-def viewing(*arguments: str, receiving: bool = True, **environment: str) -> Iterator[Viewer]:
-    """A viewer on free ports, once its page answers."""
-    process = subprocess.Popen(
-        _command(*arguments, receiving=receiving),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env={**os.environ, "PYTHONUNBUFFERED": "1", **environment},
-    )
+def viewing(*arguments: str, receiving: bool = True, cwd: Path | None = None, **environment: str) -> Iterator[Viewer]:
+    """A viewer on free ports, once its page answers. What it leaves in temporary files when it is killed is removed."""
+    with tempfile.TemporaryDirectory() as temporary:
+        env = {**os.environ, "PYTHONUNBUFFERED": "1", "TMPDIR": temporary, **environment}
+        with _running(_command(*arguments, receiving=receiving), cwd, env) as viewer:
+            yield viewer
+
+
+@contextmanager
+def _running(command: list[str], cwd: Path | None, env: dict[str, str]) -> Iterator[Viewer]:
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=cwd, env=env)
     viewer = Viewer(process)
     ready = threading.Event()
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 _DEFAULTS = {
     # So that there is something to see, and a verdict, in a run as short as this one.
     "OTEL_PYTHON_OTELSTREAM_INTERVAL": "0.5",
+    "OTEL_PYTHON_OTELSTREAM_INTERVAL_MAX": "4",
     "OTEL_METRIC_EXPORT_INTERVAL": "1000",
     "OTEL_BSP_SCHEDULE_DELAY": "500",
     "OTEL_BLRP_SCHEDULE_DELAY": "500",

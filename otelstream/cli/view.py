@@ -120,7 +120,7 @@ def _show(settings: Settings, *, is_capture: bool) -> None:
     except NotACapture as error:
         raise click.ClickException(str(error)) from None
     except ValueError as error:
-        raise click.BadParameter(str(error), param_hint="--host") from None
+        raise click.BadParameter(str(error), param_hint="--token" if settings.token else "--host") from None
     except PortBusy as error:
         raise _busy(error.port, settings) from None
     except CannotListen as error:

@@ -25,11 +25,11 @@ _RENDER = """(params, api) => {
 
 
 def labels(lanes: Sequence[Lane], width: int = 34) -> list[str]:
-    """One per lane: the method at the first of its lanes, nothing at the others. Not unique, and need not be."""
+    """One per lane: the method at the first of its lanes, at the others nothing or how many more share it."""
     made, before = [], None
     for lane in lanes:
         key = (lane.method, lane.side)
-        made.append("" if key == before else _label(lane, width))
+        made.append(_label(lane, width) if key != before else f"{lane.streams} more" if lane.steps else "")
         before = key
     return made
 

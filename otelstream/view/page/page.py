@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,8 @@ from otelstream.view.page.foot import foot
 from otelstream.view.page.look import Asked, Look, look
 from otelstream.view.page.tables import MethodTable, StreamTable
 from otelstream.view.store.reader import Reader
+
+_log = logging.getLogger(__name__)
 
 _REFRESH_S = 1.0
 _NARROW_PX = 700
@@ -102,17 +105,19 @@ class Page:
 
     async def refresh(self) -> None:
         """Look again and repaint; what is asked for meanwhile is done once more at the end."""
+        self._again = True
         if self._busy:
-            self._again = True
             return
         self._busy = True
         try:
-            self._again = True
             while self._again:
                 self._again = False
                 found = await run.io_bound(look, self._setting.reader, self._asked)
-                if found is not None:  # None: the viewer is ending
+                if found is not None and not self._again:  # None: the viewer is ending
                     self._show(found)
+        except Exception as error:  # noqa: BLE001  # whatever it is, the page says so and goes on
+            _log.warning("The capture could not be shown; trying again", exc_info=error)
+            self._foot.text = f"The capture could not be read ({type(error).__name__}): trying again."
         finally:
             self._busy = False
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 from collections.abc import Callable
 from typing import Any
@@ -67,6 +68,7 @@ class PageServer(uvicorn.Server):
             app, log_level="warning", access_log=False, timeout_graceful_shutdown=_END_S, server_header=False
         )
         super().__init__(config)
+        _be_quiet()
         self._listening = listening
         self._started = started
 
@@ -78,3 +80,10 @@ class PageServer(uvicorn.Server):
     def run_until_stopped(self) -> None:
         """Serve."""
         self.run(sockets=[self._listening])
+
+
+def _be_quiet() -> None:
+    """No request writes to the terminal: web pages of other sites can make some."""
+    logging.getLogger("nicegui").setLevel(logging.ERROR)  # its warnings repeat URLs, with their control characters
+    # uvicorn 0.54 says it of each websocket that is refused with a status and a sentence.
+    logging.getLogger("uvicorn.error").addFilter(lambda record: "without completing handshake" not in record.msg)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
 
 from otelstream.view.intake import Reason
 from otelstream.view.rows import Dropped, Group, PointRow
 
 MOST_SERIES = 10_000
+"""Of one process: those of others that came and went before leave it its own."""
 
 _ADD_TO_LATER = "UPDATE point SET value = value + ? WHERE series = ? AND time_ns > ?"
 _BEFORE = "SELECT value FROM point WHERE series = ? AND time_ns < ? ORDER BY time_ns DESC LIMIT 1"
@@ -20,7 +20,8 @@ class PointWriter:
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
         self._series: dict[tuple[int, str, str], int | None] = {}
-        self._free: int | None = None
+        self._free: dict[int, int] = {}
+        """By process."""
 
     def write(self, process: int, group: Group, dropped: Dropped) -> None:
         """The points of ``process``; what finds no room is counted in ``dropped``."""
@@ -42,16 +43,18 @@ class PointWriter:
             self._series[key] = self._find(key, point)
         return self._series[key]
 
-    def _find(self, key: Sequence[object], point: PointRow) -> int | None:
+    def _find(self, key: tuple[int, str, str], point: PointRow) -> int | None:
         sql = "SELECT id FROM series WHERE process = ? AND name = ? AND attributes = ?"
         found = self._connection.execute(sql, key).fetchone()
         if found is not None:
             return int(found[0])
-        if self._free is None:
-            self._free = MOST_SERIES - self._connection.execute("SELECT count(*) FROM series").fetchone()[0]
-        if self._free <= 0:
+        process = key[0]
+        if process not in self._free:
+            sql = "SELECT count(*) FROM series WHERE process = ?"
+            self._free[process] = MOST_SERIES - self._connection.execute(sql, (process,)).fetchone()[0]
+        if self._free[process] <= 0:
             return None
-        self._free -= 1
+        self._free[process] -= 1
         sql = "INSERT INTO series (process, name, attributes, unit, counter) VALUES (?, ?, ?, ?, ?)"
         return self._connection.execute(sql, (*key, point.unit, point.is_counter)).lastrowid
 

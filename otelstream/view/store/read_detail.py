@@ -16,6 +16,7 @@ from otelstream.view.store.read_scope import S, Scope
 from otelstream.view.store.read_streams import stream_rows
 
 _MOST_WINDOWS = 200
+_TOTALS = (semconv.SENT_COUNT, semconv.RECEIVED_COUNT, semconv.SENT_BYTES, semconv.RECEIVED_BYTES)
 
 _STREAM = "SELECT end_ns, deadline, span FROM stream LEFT JOIN stream_span ON stream = id WHERE id = ?"
 _WINDOWS = """
@@ -40,7 +41,7 @@ def stream(scope: Scope, number: int) -> StreamDetail | None:
     windows = [_window(columns) for columns in stored]
     count, seen_ns, *sums = scope.connection.execute(_SUMS, (number,)).fetchone()
     if seen_ns is not None and end_ns is not None and end_ns > seen_ns:
-        windows.insert(0, _rest(row, seen_ns, sums))
+        windows.insert(0, _rest(row, seen_ns, _totals(stored[0][-1], sums)))
         count += 1
     newest = span if kept is not None else _span(stored[0][-1] if stored else None)
     return StreamDetail(
@@ -79,6 +80,13 @@ def _window(columns: Sequence[Any]) -> WindowRow:
     )
 
 
+def _totals(kept: bytes | None, sums: Sequence[int]) -> Sequence[int]:
+    """Of the stream at the end of its newest window: more than the ``sums`` of its windows where some never came."""
+    told = values(_span(kept).attributes)
+    found = [told.get(name) for name in _TOTALS]
+    return [each if isinstance(each, int) else known for each, known in zip(found, sums, strict=True)]
+
+
 def _rest(row: StreamRow, seen_ns: int, sums: Sequence[int]) -> WindowRow:
     """From the last window to the end. Its events are the stream span's."""
     totals = (row.sent, row.received, row.sent_bytes, row.received_bytes)
@@ -102,7 +110,7 @@ def _events(span: Span) -> list[Event]:
 
 
 def _more_traces(scope: Scope, number: int) -> list[str]:
-    """In the order of time: each has a first window, whose span says its trace; the table keeps no order."""
+    """In no order: the table keeps none."""
     rows = scope.connection.execute("SELECT lower(hex(trace_id)) FROM continuation WHERE stream = ?", (number,))
     return [row[0] for row in rows]
 

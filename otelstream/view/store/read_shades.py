@@ -15,9 +15,12 @@ SELECT stream, MIN(start_ns), retained, SUM(sent + received), SUM(delta), MAX(en
 WHERE stream IN (SELECT value FROM json_each(:streams)) AND start_ns <= :end AND end_ns >= :start
 GROUP BY stream, start_ns / :step ORDER BY 1, 2
 """
-# From the last window of a stream that has ended to its end, or all of one without windows.
+# From the last window of a stream that has ended to its end, or all of one without windows. Where windows are missing,
+# as when the viewer came later than the stream, what they carried is not the rest's: it has its share of the whole.
 _REST = """
-SELECT s.id, COALESCE(MAX(w.end_ns), s.start_ns), s.end_ns, s.sent + s.received - COALESCE(SUM(w.sent + w.received), 0)
+SELECT s.id, COALESCE(MAX(w.end_ns), s.start_ns), s.end_ns, CASE WHEN COUNT(w.id) >= COALESCE(MAX(w.number), 0)
+  THEN s.sent + s.received - COALESCE(SUM(w.sent + w.received), 0)
+  ELSE (s.sent + s.received) * 1.0 * (s.end_ns - MAX(w.end_ns)) / MAX(s.end_ns - s.start_ns, 1) END
 FROM stream s LEFT JOIN window w ON w.stream = s.id
 WHERE s.id IN (SELECT value FROM json_each(:streams)) AND s.end_ns IS NOT NULL GROUP BY s.id
 """
@@ -38,7 +41,7 @@ def shades_of(scope: Scope, streams: Collection[int], time_range: TimeRange, mos
     return dict(found)
 
 
-def _shade(start_ns: int, end_ns: int, messages: int, delta: int | None, retained: int | None) -> Shade:
+def _shade(start_ns: int, end_ns: int, messages: float, delta: int | None, retained: int | None) -> Shade:
     end_ns = max(end_ns, start_ns)
     per_s = messages * 1e9 / max(end_ns - start_ns, 1)
     return Shade(start_ns / S, end_ns / S, per_s, memory_delta=delta, retained=retained)

@@ -30,8 +30,10 @@ _ORDERS = {
     "idle": "CASE WHEN end_ns IS NULL THEN MAX(seen_ns - active_ns, 0) END",
     "messages_per_s": _rate("(sent + received)"),
     "bytes_per_s": _rate("(sent_bytes + received_bytes)"),
+    "messages": "sent + received",
+    "bytes": "sent_bytes + received_bytes",
 }
-"""By field of ``StreamRow``."""
+"""By field of ``StreamRow``; ``messages`` and ``bytes`` are of both directions."""
 SORTABLE = frozenset(_ORDERS)
 
 _PAGE = "SELECT id FROM chosen c ORDER BY {0} IS NULL, {0} {1}, id {1} LIMIT :limit OFFSET :offset"
@@ -54,7 +56,7 @@ ALWAYS = TimeRange(float("-inf"), float("inf"))
 def streams(
     scope: Scope, choice: Choice, time_range: TimeRange, sort: str, *, descending: bool, offset: int, limit: int
 ) -> StreamPage:
-    """Those that overlap the range, from the ``offset``th on. Raises ``ValueError`` for no field of ``StreamRow``."""
+    """Those that overlap the range, from ``offset`` on. Raises ``ValueError`` where ``sort`` is not ``SORTABLE``."""
     query = _PAGES.get((sort, descending))
     if query is None:
         raise ValueError(f"streams are not sorted by {sort!r}: it is one of {', '.join(sorted(SORTABLE))}")

@@ -93,7 +93,7 @@ class Reader:
         offset: int = 0,
         limit: int = 50,
     ) -> StreamPage:
-        """Streams that overlap the range. ``sort`` is a field of ``StreamRow``, else it raises ``ValueError``."""
+        """Streams that overlap the range. ``sort`` is one of ``SORTABLE``, else it raises ``ValueError``."""
         with self._scope() as scope:
             return streams(scope, choice, time_range, sort, descending=descending, offset=offset, limit=limit)
 

@@ -61,12 +61,14 @@ def newer(path: Path, capture: bytes) -> None:
         connection.execute(f"PRAGMA user_version = {VERSION + 1}")
 
 
-KINDS: list[tuple[Callable[[Path, bytes], None], str]] = [
-    (truncated, "is damaged or cut short"),
-    (overwritten, "is damaged or cut short"),
-    (foreign, "is a database of another application; give a file that"),
-    (text, "is not an SQLite database; give a file that"),
-    (newer, "was written by a newer otelstream"),
+KINDS: list[tuple[Callable[[Path, bytes], None], str, list[str]]] = [
+    (truncated, "is damaged or cut short", []),
+    (truncated, "is damaged or cut short", ["--db"]),
+    (overwritten, "is damaged or cut short", []),
+    (foreign, "is a database of another application; give a file that", []),
+    (foreign, "is a database of another application; give a file that", ["--db"]),
+    (text, "is not an SQLite database; give a file that", []),
+    (newer, "was written by a newer otelstream", []),
 ]
 
 
@@ -78,16 +80,15 @@ def check(ended: subprocess.CompletedProcess[str], path: Path, why: str) -> None
     assert ended.stderr.count("\n") == 1, ended.stderr
 
 
-@pytest.mark.parametrize(("make", "why"), KINDS, ids=[make.__name__ for make, _ in KINDS])
+@pytest.mark.parametrize(("make", "why", "option"), KINDS)
 def test_what_is_no_capture_is_left_as_it_was(
-    tmp_path: Path, capture: bytes, make: Callable[[Path, bytes], None], why: str
+    tmp_path: Path, capture: bytes, make: Callable[[Path, bytes], None], why: str, option: list[str]
 ) -> None:
     path = tmp_path / "some.db"
     make(path, capture)
-    before = path.read_bytes() if path.is_file() else None
-    check(refused(str(path), receiving=False), path, why)
-    check(refused("--db", str(path)), path, why)
-    assert before is None or path.read_bytes() == before
+    before = path.read_bytes()
+    check(refused(*option, str(path), receiving=bool(option)), path, why)
+    assert path.read_bytes() == before
     assert os.listdir(tmp_path) == ["some.db"]
 
 
@@ -137,10 +138,9 @@ def test_a_capture_that_is_not_ours_to_read(tmp_path: Path, capture: bytes, unpr
     folder = tmp_path / "closed"
     folder.mkdir(mode=0)
     try:
-        for option in ([], ["--db"]):
-            for each in (path, folder / "some.db"):
-                ended = refused(*option, str(each), receiving=bool(option), preexec_fn=unprivileged)
-                check(ended, each, "can't be")
+        for option, each in (([], path), (["--db"], path), ([], folder / "some.db")):
+            ended = refused(*option, str(each), receiving=bool(option), preexec_fn=unprivileged)
+            check(ended, each, "can't be opened")
     finally:
         folder.chmod(0o700)
         path.chmod(0o600)

@@ -65,6 +65,15 @@ def test_one_that_has_ended(filled: Filled) -> None:
     assert (window.number, found.windows_total) == (1, 2)
 
 
+def test_what_windows_carried_that_never_came_is_not_of_the_last(filled: Filled) -> None:
+    stream = filled.stream(filled.process(), start=0, end=50, sent=100, received=7)
+    window = filled.window(stream, 30, 40, 4, sent=10)
+    kept = span(grpc__sent__message_count=AnyValue(int_value=90))
+    filled.insert("window_span", window=window, span=kept)
+    rest = read(filled, stream).windows[0]
+    assert (rest.number, rest.sent, rest.received) == (0, 10, 7)
+
+
 def test_one_without_windows(filled: Filled) -> None:
     found = read(filled, filled.stream(filled.process(), start=0, end=50, sent=10))
     assert (found.windows, found.windows_total, found.events, found.attributes) == ([], 0, [], {})

@@ -89,6 +89,13 @@ def test_the_end_of_one_that_has_ended_is_a_shade_too(filled: Filled) -> None:
     }
 
 
+def test_what_windows_carried_that_never_came_is_not_of_the_end(filled: Filled) -> None:
+    stream = filled.stream(filled.process(), start=0, end=50, sent=100, received=100)
+    filled.window(stream, 30, 40, 4, sent=10)
+    (lane,) = filled.reader().lanes(Choice(), at(0, 100))
+    assert since_t0(list(lane.bars[0].shades)) == [(30, 40, 1.0), (40, 50, 4.0)]
+
+
 def test_many_windows_are_fewer_shades_with_nothing_lost(filled: Filled) -> None:
     process = filled.process()
     for _ in range(100):

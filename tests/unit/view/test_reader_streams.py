@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from otelstream.view.model import Choice, StreamRow
+from otelstream.view.page import tables
+from otelstream.view.store.read_streams import SORTABLE
 from otelstream.view.store.reader import Reader
 from tests.unit.view.filled import T0, Filled, at
 
@@ -182,9 +184,17 @@ def test_every_field_can_be_sorted_by_both_ways(filled: Filled) -> None:
             assert len(rows) == 6
 
 
+def test_every_column_of_the_page_can_be_sorted_by(filled: Filled) -> None:
+    few = filled.stream(filled.process(), end=100, sent=3, received=1, received_bytes=40)
+    many = filled.stream(filled.process(), end=100, sent=2, received=3, sent_bytes=10)
+    assert ids(filled.reader(), sort="messages") == [few, many]
+    assert ids(filled.reader(), sort="bytes") == [many, few]
+    assert {column["name"] for column in tables._STREAMS if column["sortable"]} <= SORTABLE
+
+
 def test_it_is_sorted_by_nothing_else(filled: Filled) -> None:
     for name in ("id; DROP TABLE stream", "start_ns", "", "ID"):
-        with pytest.raises(ValueError, match="it is one of age, bytes_per_s"):
+        with pytest.raises(ValueError, match="it is one of age, bytes, "):
             filled.reader().streams(Choice(), ALL, sort=name)
 
 

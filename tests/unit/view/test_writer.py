@@ -220,15 +220,16 @@ def test_series_have_an_end(capture: Capture, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(points, "MOST_SERIES", 3)
     series = [gauge("otelstream.messages", 1, attributes={"n": number}) for number in range(5)]
     assert capture.send_metrics(series[0]) == Taken()
-    assert capture.send_metrics(*series) == Taken(2, "2 metric points beyond 10,000 series")
+    assert capture.send_metrics(*series) == Taken(2, "2 metric points beyond 10,000 series of a process")
     taken = capture.send_metrics(
         gauge("otelstream.messages", 1, attributes={"n": 4}),
         gauge("otelstream.messages", 9, attributes={"n": 1}, start=5),
     )
-    assert taken == Taken(1, "1 metric points beyond 10,000 series")
+    assert taken == Taken(1, "1 metric points beyond 10,000 series of a process")
     assert capture.one("SELECT count(*) FROM series") == 3
     assert capture.one("SELECT max(value) FROM point") == 9
     assert capture.one("SELECT count FROM dropped WHERE reason = 'TOO_MANY_SERIES'") == 3
+    assert capture.send_metrics(*series[:3], resource={"service.name": "started later"}) == Taken()
 
 
 # findings
