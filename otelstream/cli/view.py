@@ -154,13 +154,17 @@ def _export(settings: Settings, html: Path | None, as_json: bool) -> None:
         raise click.ClickException(str(error)) from None
     try:
         if html is not None:
-            html.write_text(render(reader, settings.db.name), encoding="utf-8")
+            _write(html, render(reader, settings.db.name))
             click.echo(f"Wrote {html}: open it in any browser, it needs nothing else.", err=as_json)
         if as_json:
-            range_ = axis(reader, reader.overview(), "all")
-            json.dump(export_json.to_dict(reader, Choice(), range_), sys.stdout, indent=1, allow_nan=False)
-            click.echo()
-    except OSError as error:
-        raise click.ClickException(f"{html} can't be written: {error.strerror}. Name another file.") from None
+            data = export_json.to_dict(reader, Choice(), axis(reader, reader.overview(), "all"))
+            click.echo(json.dumps(data, indent=1, allow_nan=False))
     finally:
         reader.close()
+
+
+def _write(file: Path, text: str) -> None:
+    try:
+        file.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise click.ClickException(f"{file} can't be written: {error.strerror}. Name another file.") from None

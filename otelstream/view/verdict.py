@@ -64,7 +64,8 @@ def judge(findings: Sequence[FindingRow], watched: Sequence[Watched], time_range
     worst = next((each for each in leaks if each.is_current or _is_last_word(each, by_id[each.process].process)), None)
     subject = by_id[worst.process] if worst else watched[0] if len(watched) == 1 else None
     slope = growth(subject.resident, time_range) if subject else None
-    minutes = _minutes_to_limit(subject, slope)
+    # A process that is gone reaches no limit any more.
+    minutes = _minutes_to_limit(subject, slope) if worst is None or worst.is_current else None
     if worst is None or subject is None:
         sentence, level = _without_leak(watched, leaks, time_range, now)
     else:

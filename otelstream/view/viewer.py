@@ -91,7 +91,7 @@ def first_lines(settings: Settings, grpc_port: int) -> Sequence[str]:
     if grpc_port != GRPC_PORT or settings.token:
         run = f"otelstream run --endpoint http://localhost:{grpc_port} python server.py"
     if settings.token:
-        run = f'OTEL_EXPORTER_OTLP_HEADERS="authorization=Bearer%20$TOKEN" {run}'
+        run = f'OTEL_EXPORTER_OTLP_HEADERS="authorization=Bearer%20$OTEL_PYTHON_OTELSTREAM_VIEW_TOKEN" {run}'
     return ("pip install otelstream", run)
 
 

@@ -39,7 +39,7 @@ def test_a_capture_is_opened_again(page: Page, kept: Path) -> None:
     with viewing(str(kept), "--jaeger", "http://localhost:16686/", receiving=False) as viewer:
         page.goto(viewer.url)
         page.wait_for_selector("[data-testid=chart] canvas")
-        wait_until(lambda: "resident" in series(page), "the chart to have its data")
+        wait_until(lambda: series(page).get("resident"), "the chart to have its data")
         expect(page.locator("[data-testid=streams]")).to_contain_text("of 41")
         assert series(page)["streams open"]
         page.get_by_role("button", name="Orders/Follow").last.click()

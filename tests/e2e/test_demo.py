@@ -68,7 +68,7 @@ def test_the_leak_is_on_the_page_and_nothing_is_left_behind(page: Page, demo: su
     )
     page.locator("[data-testid=process]").click()
     page.get_by_role("option", name="otelstream-demo-server").click()
-    wait_until(lambda: "resident" in series(page), "the memory of one process")
+    wait_until(lambda: series(page).get("resident"), "the memory of one process")
     data = series(page)
     now = axes(page)[0][1]
     open_bars = [item["value"] for item in data["streams open"] if item["value"][2] >= now - 2000]

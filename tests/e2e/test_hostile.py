@@ -73,7 +73,7 @@ def test_the_page_escapes_everything(page: Page, evil: Viewer) -> None:
     page.get_by_role("option").last.click()
     page.locator("[data-testid=process]").click()
     page.get_by_role("option").last.click()
-    wait_until(lambda: "resident" in series(page), "one process to be shown")
+    wait_until(lambda: series(page).get("resident"), "one process to be shown")
     for name in ("streams open", "streams error"):
         bar = series(page)[name][0]["value"]
         place = page.evaluate(CHART, [(bar[1] + bar[2]) / 2, bar[0]])

@@ -12,8 +12,8 @@ MEMORY = {
     "other": "#9aa3ab",
 }
 """By ``otelstream.memory.kind``, in the order in which they are stacked."""
-PROCESSES = ("#4e79a7", "#d98032", "#59a14f", "#b07aa1", "#59a5a1", "#c9a227", "#e15759", "#9c755f")
-"""Resident memory of several processes."""
+PROCESSES = ("#1f9e89", "#b07aa1", "#c9a227", "#9c755f", "#59a14f", "#d37295", "#6b8fb3")
+"""Resident memory of the processes beside the one whose parts are shown."""
 LIMIT = "#d64545"
 OPEN, SILENT = "open", "silent"
 STREAMS = {

@@ -19,23 +19,34 @@ def unit_of(memory: Sequence[Memory]) -> tuple[int, str]:
     return next((factor, name) for factor, name in _UNITS if most >= factor or factor == 1)
 
 
-def series(memory: Sequence[Memory], theme: Theme, factor: int) -> list[dict[str, Any]]:
-    """One process: its parts as stacked areas, with the resident memory as a line. Several: a line each."""
-    if len(memory) != 1:
-        made = [
-            _line(
-                f"process {each.process.id}", each.process.label, each.resident, factor, PROCESSES[n % len(PROCESSES)]
-            )
-            for n, each in enumerate(memory)
-            if each.resident.points
-        ]
-        return made + _limits(memory, factor)
-    only = memory[0]
-    areas = [
-        _area(track, points, factor) for track, points in zip(only.kinds, _aligned(only.kinds), strict=True) if points
-    ]
-    resident = _line("resident", "resident (RSS)", only.resident, factor, theme.resident)
-    return [*areas, *([resident] if only.resident.points else []), *_limits(memory, factor)]
+def series(memory: Sequence[Memory], theme: Theme, factor: int, leaking: int | None = None) -> list[dict[str, Any]]:
+    """One process with its parts as stacked areas, its resident memory and its limit; of the others a line each.
+
+    It is the one that is ``leaking``, by its id, else the largest. The series are always the same, some without data:
+    ECharts keeps what it is told nothing new about.
+    """
+    shown = _stacked(memory, leaking)
+    kinds = shown.kinds if shown else ()
+    points = dict(zip((track.name for track in kinds), _aligned(kinds), strict=True))
+    made = [_area(name, points.get(name, []), factor) for name in MEMORY]
+    label = f"resident: {shown.process.label}" if shown and len(memory) > 1 else "resident (RSS)"
+    made.append(_line("resident", label, shown.resident.points if shown else (), factor, theme.resident))
+    limit = _line("limit", "container limit", shown.limit.points if shown else (), factor, LIMIT)
+    limit["lineStyle"] = {"width": 1.5, "type": "dashed", "color": LIMIT}
+    made.append(limit)
+    others = [each for each in memory if each is not shown]
+    for number, colour in enumerate(PROCESSES):
+        other = others[number] if number < len(others) else None
+        name = other.process.label if other else f"process {number}"
+        made.append(_line(f"process {number}", name, other.resident.points if other else (), factor, colour))
+    return made
+
+
+def _stacked(memory: Sequence[Memory], leaking: int | None) -> Memory | None:
+    def rank(each: Memory) -> tuple[bool, float]:
+        return each.process.id == leaking, max((value for _, value in each.resident.points), default=0.0)
+
+    return max(memory, key=rank, default=None)
 
 
 def _aligned(tracks: Sequence[Track]) -> list[list[tuple[float, float]]]:
@@ -53,13 +64,13 @@ def _points(points: Sequence[tuple[float, float]], factor: int) -> list[list[flo
     return [[round(time * 1e3), round(value / factor, 3)] for time, value in points]
 
 
-def _line(key: str, name: str, track: Track, factor: int, colour: str) -> dict[str, Any]:
+def _line(key: str, name: str, points: Sequence[tuple[float, float]], factor: int, colour: str) -> dict[str, Any]:
     return {
         "id": key,
         "name": name,
         "type": "line",
         "showSymbol": False,
-        "data": _points(track.points, factor),
+        "data": _points(points, factor),
         "lineStyle": {"width": 2, "color": colour},
         "itemStyle": {"color": colour},
         "emphasis": {"disabled": True},
@@ -67,11 +78,11 @@ def _line(key: str, name: str, track: Track, factor: int, colour: str) -> dict[s
     }
 
 
-def _area(track: Track, points: Sequence[tuple[float, float]], factor: int) -> dict[str, Any]:
-    colour = MEMORY.get(track.name, MEMORY["other"])
+def _area(kind: str, points: Sequence[tuple[float, float]], factor: int) -> dict[str, Any]:
+    colour = MEMORY[kind]
     return {
-        "id": f"memory {track.name}",
-        "name": track.name.replace("_", " "),
+        "id": f"memory {kind}",
+        "name": kind.replace("_", " "),
         "type": "line",
         "stack": "memory",
         "showSymbol": False,
@@ -81,14 +92,3 @@ def _area(track: Track, points: Sequence[tuple[float, float]], factor: int) -> d
         "areaStyle": {"color": colour, "opacity": 0.55},
         "emphasis": {"disabled": True},
     }
-
-
-def _limits(memory: Sequence[Memory], factor: int) -> list[dict[str, Any]]:
-    limited = [each for each in memory if each.limit.points]
-    made = []
-    for each in limited:
-        name = "container limit" if len(limited) == 1 else f"limit of {each.process.label}"
-        line = _line(f"limit {each.process.id}", name, each.limit, factor, LIMIT)
-        line["lineStyle"] = {"width": 1.5, "type": "dashed", "color": LIMIT}
-        made.append(line)
-    return made

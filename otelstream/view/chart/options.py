@@ -28,8 +28,12 @@ class Picture:
     """Of the axis."""
     shown: TimeRange
     """What of it is zoomed in on."""
+    leaking: int | None = None
+    """The process whose memory is shown in its parts where there are several, by its id."""
     narrow: bool = False
     """On a phone: less room for names."""
+    utc: bool = False
+    """Times in UTC, not in the browser's zone."""
 
 
 def height(picture: Picture) -> int:
@@ -44,7 +48,7 @@ def _lanes_height(picture: Picture) -> int:
 def options(picture: Picture, theme: Theme) -> dict[str, Any]:
     """ECharts' options. A key that begins with a colon has JavaScript as its value, as in NiceGUI."""
     factor, unit = memory.unit_of(picture.memory)
-    above = memory.series(picture.memory, theme, factor)
+    above = memory.series(picture.memory, theme, factor, picture.leaking)
     below = streams.series(picture.lanes, picture.range)
     left = _LEFT_NARROW if picture.narrow else _LEFT
     grid = {"left": left, "right": _RIGHT}
@@ -62,6 +66,7 @@ def options(picture: Picture, theme: Theme) -> dict[str, Any]:
     names = streams.labels(picture.lanes, width=12 if picture.narrow else 26)
     return {
         "animation": False,
+        "useUTC": picture.utc,
         "backgroundColor": "transparent",
         "textStyle": text,
         "aria": {"enabled": True},
@@ -84,7 +89,7 @@ def options(picture: Picture, theme: Theme) -> dict[str, Any]:
             {**grid, "top": _STREAMS_TOP, "height": _lanes_height(picture), "tooltip": {"trigger": "item"}},
         ],
         "legend": [
-            _legend([each["name"] for each in above], 4, left, text),
+            _legend([each["name"] for each in above if each["data"]], 4, left, text),
             _legend([each["name"] for each in below if each["data"]], _STREAMS_TOP - 34, left, text),
         ],
         "xAxis": [

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from otelstream import wording
@@ -26,20 +26,36 @@ _RENDER = """(params, api) => {
 
 def labels(lanes: Sequence[Lane], width: int = 34) -> list[str]:
     """One per lane: the method at the first of its lanes, at the others nothing or how many more share it."""
+    names = _names(lane.method for lane in lanes)
     made, before = [], None
     for lane in lanes:
         key = (lane.method, lane.side)
-        made.append(_label(lane, width) if key != before else f"{lane.streams} more" if lane.steps else "")
+        made.append(
+            _label(names[lane.method], lane, width) if key != before else f"{lane.streams} more" if lane.steps else ""
+        )
         before = key
     return made
 
 
-def _label(lane: Lane, width: int) -> str:
-    name = lane.method.rpartition("/")[2] or lane.method
+def _names(methods: Iterable[str]) -> dict[str, str]:
+    """``Method``, or as much of ``pkg.Service/Method`` as tells it from the others."""
+    known = set(methods)
+    names = {}
+    for method in known:
+        service, _, last = method.rpartition("/")
+        shorter = (last, f"{service.rpartition('.')[2]}/{last}")
+        names[method] = next(
+            (name for name in shorter if sum(f".{each}".endswith((f".{name}", f"/{name}")) for each in known) == 1),
+            method,
+        )
+    return names
+
+
+def _label(name: str, lane: Lane, width: int) -> str:
     side = f" ({lane.side})" if lane.side else ""
     count = f" x{lane.streams}" if lane.steps else ""
     room = max(width - len(side) - len(count), 8)
-    return (name if len(name) <= room else name[: room - 1] + "…") + side + count
+    return (name if len(name) <= room else f"…{name[len(name) - room + 1 :]}") + side + count
 
 
 def series(lanes: Sequence[Lane], shown: TimeRange) -> list[dict[str, Any]]:

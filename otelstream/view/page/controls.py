@@ -27,16 +27,20 @@ _AGES = {
 class ScopeBar:
     """Service, process, time range, live, dark."""
 
-    def __init__(self, asked: Asked, changed: Callable[[], Any], toggle_dark: Callable[[], Any]) -> None:
+    def __init__(
+        self, asked: Asked, changed: Callable[[], Any], toggle_dark: Callable[[], Any], end: Callable[[], float]
+    ) -> None:
+        """``end`` tells where the axis ends that is shown now."""
         self._asked = asked
         self._changed = changed
+        self._end = end
         with ui.element("header").classes("bar"):
             ui.html("<h1>otelstream</h1>", sanitize=False)
             self.service = _select("Service", {_ALL: "all services"}, _ALL, self._choose_service)
             self.process = _select("Process", {_ALL: "all processes"}, _ALL, self._choose_process)
             ui.element("div").classes("grow")
             self.range = _select("Time range", list(RANGES), asked.range, self._choose_range)
-            self.live = ui.switch("Live", value=asked.live, on_change=self._choose_live).props('data-testid="live"')
+            self.live = ui.switch("Live", value=True, on_change=self._choose_live).props('data-testid="live"')
             ui.button(icon="zoom_out_map", on_click=self.reset_zoom).props(
                 'flat round dense aria-label="Show the whole time range" data-testid="unzoom"'
             )
@@ -56,16 +60,16 @@ class ScopeBar:
         }
         _offer(self.process, {_ALL: "all processes", **processes})
 
-    def set_live(self, live: bool) -> None:
-        """Show whether the axis follows the clock."""
-        if self.live.value != live:
-            self.live.value = live
+    def stand_still(self) -> None:
+        """The axis no longer follows the clock."""
+        if self._asked.until is None:
+            self._asked.until = self._end()
+        self.live.value = False
 
     def reset_zoom(self) -> None:
         """Back to the whole range, following the clock."""
-        self._asked.zoom = self._asked.whole = None
-        self._asked.live = self.live.visible
-        self.set_live(self._asked.live)
+        self._asked.zoom = self._asked.until = None
+        self.live.value = True
         self._changed()
 
     def _choose_service(self, value: Any) -> None:
@@ -80,13 +84,14 @@ class ScopeBar:
 
     def _choose_range(self, value: Any) -> None:
         self._asked.range = value
-        self._asked.zoom = self._asked.whole = None
+        self._asked.zoom = None
         self._changed()
 
     def _choose_live(self, event: Any) -> None:
-        if event.value and self._asked.zoom is not None:
-            self._asked.zoom = None
-        self._asked.live = event.value
+        if event.value:
+            self._asked.zoom = self._asked.until = None
+        else:
+            self.stand_still()
         self._changed()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import tzinfo
 from typing import Any
 
 from nicegui import ui
@@ -26,7 +27,7 @@ _WINDOWS = (
 _EVENTS = (("time", "time"), ("name", "event"), ("type", "direction"), ("number", "number"), ("size", "size"))
 
 
-def show(detail: StreamDetail, jaeger: str | None) -> None:
+def show(detail: StreamDetail, jaeger: str | None, zone: tzinfo | None) -> ui.dialog:
     """Open the dialog. ``jaeger``: the address of its page, without a slash at the end."""
     row = detail.row
     with ui.dialog() as dialog, ui.card().style("width: 1100px; max-width: 96vw").props('role="dialog"'):
@@ -35,28 +36,29 @@ def show(detail: StreamDetail, jaeger: str | None) -> None:
             ui.label(row.method).style("font-size: 18px; font-weight: 600; overflow-wrap: anywhere")
             ui.element("div").classes("grow")
             ui.button(icon="close", on_click=dialog.close).props('flat round dense aria-label="Close"')
-        _facts(_about(detail))
+        _facts(_about(detail, zone))
         for trace in detail.traces if jaeger else ():
             ui.link(f"Trace {trace[:8]} in Jaeger", f"{jaeger}/trace/{trace}", new_tab=True)
         if detail.finding is not None:
             _finding(detail.finding)
-        _windows(detail.windows, detail.windows_total)
-        _events(detail)
+        _windows(detail.windows, detail.windows_total, zone)
+        _events(detail, zone)
         for title, values in (("Attributes", detail.attributes), ("Process", detail.resource)):
             with ui.expansion(title).classes("w-full"):
                 _facts({name: words.attribute(value) for name, value in sorted(values.items())})
     dialog.open()
+    return dialog
 
 
-def _about(detail: StreamDetail) -> Mapping[str, str]:
+def _about(detail: StreamDetail, zone: tzinfo | None) -> Mapping[str, str]:
     row = detail.row
-    end = "" if row.end is None else f" to {words.clock(row.end)}"
+    end = "" if row.end is None else f" to {words.clock(row.end, zone)}"
     facts = {
         "service": row.service,
         "side": f"{row.side or 'not known yet'} {row.type.replace('_', ' ')}",
         "state": " ".join(filter(None, (row.outcome.replace("_", " ") or row.state, row.code))),
         "peer": row.peer or words.NOTHING,
-        "time": f"{words.clock(row.start)}{end}, {words.span(row.age)}",
+        "time": f"{words.clock(row.start, zone)}{end}, {words.span(row.age)}",
         "idle": words.span(row.idle),
         "deadline": "none" if detail.deadline is None else words.span(detail.deadline),
         "sent": f"{row.sent} messages, {words.size(row.sent_bytes)}",
@@ -86,16 +88,16 @@ def _finding(finding: FindingRow) -> None:
             ui.label(finding.advice)
 
 
-def _windows(windows: Sequence[WindowRow], total: int) -> None:
+def _windows(windows: Sequence[WindowRow], total: int, zone: tzinfo | None) -> None:
     if not windows:
         ui.label("It has no windows: those of a stream begin when it has been open for an interval.").classes("quiet")
         return
     more = f" (the newest {len(windows)})" if len(windows) < total else ""
-    rows = [words.window_row(window) for window in windows]
+    rows = [words.window_row(window, zone) for window in windows]
     _table(f"{wording.count(total, '{window}')}{more}", _WINDOWS, rows)
 
 
-def _events(detail: StreamDetail) -> None:
+def _events(detail: StreamDetail, zone: tzinfo | None) -> None:
     listed = [*detail.events, *(event for window in detail.windows for event in window.events)]
     events = sorted(listed, key=lambda event: -event.time)
     if not events:
@@ -104,15 +106,15 @@ def _events(detail: StreamDetail) -> None:
     parts = [f"the newest {_MOST_EVENTS}"] if len(events) > _MOST_EVENTS else []
     parts += [f"{unlisted} messages in between are counted only"] if unlisted else []
     title = f"{len(events)} events" + (f" ({', '.join(parts)})" if parts else "")
-    _table(title, _EVENTS, [_event(number, event) for number, event in enumerate(events[:_MOST_EVENTS])])
+    _table(title, _EVENTS, [_event(number, event, zone) for number, event in enumerate(events[:_MOST_EVENTS])])
 
 
-def _event(number: int, event: Event) -> dict[str, Any]:
+def _event(number: int, event: Event, zone: tzinfo | None) -> dict[str, Any]:
     values = dict(event.attributes)
     count = values.pop("rpc.message.uncompressed_size", None)
     return {
         "id": number,
-        "time": f"{words.clock(event.time)}.{int(event.time % 1 * 1000):03}",
+        "time": f"{words.clock(event.time, zone)}.{int(event.time % 1 * 1000):03}",
         "name": event.name,
         "type": str(values.pop("rpc.message.type", "")).lower() or words.attribute(values),
         "number": str(values.pop("rpc.message.id", "")),

@@ -23,7 +23,7 @@ RANGES = {"5 min": 300.0, "15 min": 900.0, "1 h": 3600.0, "6 h": 21600.0, "24 h"
 DEFAULT_RANGE = "15 min"
 _LEAST_RANGE_S = 10.0
 _MOST_MEMORIES = 8
-"""Processes whose memory is drawn at once: those that sent last."""
+"""Processes whose memory is drawn at once."""
 
 
 @dataclass(slots=True)
@@ -32,10 +32,8 @@ class Asked:
 
     choice: Choice = field(default_factory=Choice)
     range: str = DEFAULT_RANGE
-    live: bool = True
-    """Whether the time axis follows the clock."""
-    whole: TimeRange | None = None
-    """The axis while it does not follow."""
+    until: float | None = None
+    """Where the time axis ends, s since the Unix epoch; None while it follows the clock."""
     zoom: TimeRange | None = None
     """What of the axis is zoomed in on."""
     sort: str = "age"
@@ -61,14 +59,14 @@ class Look:
 def look(reader: Reader, asked: Asked, *, lanes: int = 40, bars: int = 400) -> Look:
     """Read everything once."""
     overview = reader.overview()
-    whole = asked.whole if asked.whole is not None and not asked.live else axis(reader, overview, asked.range)
+    whole = axis(reader, overview, asked.range, asked.until)
     shown = _within(asked.zoom, whole) if asked.zoom is not None else whole
-    processes = chosen(overview, asked.choice)
+    processes = drawn(overview, asked.choice)
     return Look(
         overview=overview,
         range=whole,
         shown=shown,
-        memory=reader.memory([process.id for process in processes[:_MOST_MEMORIES]], _around(shown, whole)),
+        memory=reader.memory([process.id for process in processes], _around(shown, whole)),
         lanes=reader.lanes(asked.choice, shown, lanes=lanes, bars=bars),
         methods=reader.methods(asked.choice, shown),
         streams=reader.streams(
@@ -83,23 +81,24 @@ def look(reader: Reader, asked: Asked, *, lanes: int = 40, bars: int = 400) -> L
     )
 
 
-def axis(reader: Reader, overview: Overview, name: str) -> TimeRange:
-    """From as far back as ``name`` says, but not from before the first record, to now."""
-    now = reader.now()
+def axis(reader: Reader, overview: Overview, name: str, until: float | None = None) -> TimeRange:
+    """From as far back as ``name`` says, but not from before the first record, to ``until``, or to now."""
+    end = reader.now() if until is None else until
     back = RANGES[name]
-    first = overview.first if overview.first is not None else now
-    start = first if back is None else max(first, now - back)
-    return TimeRange(min(start, now - _LEAST_RANGE_S), now)
+    first = overview.first if overview.first is not None else end
+    start = first if back is None else max(first, end - back)
+    return TimeRange(min(start, end - _LEAST_RANGE_S), end)
 
 
-def chosen(overview: Overview, choice: Choice) -> list[Process]:
-    """The processes that are looked at, those that sent last first."""
+def drawn(overview: Overview, choice: Choice) -> list[Process]:
+    """The processes whose memory is drawn: those that sent last, in an order that stays."""
     found = [
         process
         for process in overview.processes
         if choice.service in (None, process.service) and choice.process in (None, process.id)
     ]
-    return sorted(found, key=lambda process: -process.last)
+    newest = sorted(found, key=lambda process: -process.last)[:_MOST_MEMORIES]
+    return sorted(newest, key=lambda process: process.id)
 
 
 def _within(zoom: TimeRange, whole: TimeRange) -> TimeRange:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import logging
+import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta, timezone, tzinfo
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,17 @@ from otelstream.view.page import detail, empty, words
 from otelstream.view.page.controls import ScopeBar, SearchBar
 from otelstream.view.page.foot import foot
 from otelstream.view.page.look import Asked, Look, look
+from otelstream.view.page.refresher import Refresher
 from otelstream.view.page.tables import MethodTable, StreamTable
 from otelstream.view.store.reader import Reader
 
-_log = logging.getLogger(__name__)
-
 _REFRESH_S = 1.0
+_ABOUT_THE_BROWSER = """[
+  (localStorage.getItem("otelstream-theme")
+    ?? (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light")) === "dark",
+  innerWidth,
+  new Date().getTimezoneOffset(),
+]"""
 _NARROW_PX = 700
 _MOVES = {"+": (0.5, 0.0), "-": (2.0, 0.0), "ArrowLeft": (1.0, -0.25), "ArrowRight": (1.0, 0.25)}
 """By key: the factor to zoom by, and the part of what is shown to go to the right."""
@@ -53,16 +59,18 @@ class Page:
         self._asked = asked
         self._is_dark = False
         self._is_narrow = False
-        self._busy = False
-        self._again = False
+        self._zone: tzinfo | None = None
+        self._refresher = Refresher(self._look, self._show_trouble)
         ui.add_css(STYLE)
         ui.page_title("otelstream")
         self._dark = ui.dark_mode(None)
-        self._scope = ScopeBar(self._asked, self._changed, self._toggle_dark)
+        self._scope = ScopeBar(self._asked, self._changed, self._toggle_dark, lambda: self._last.range.end)
         self._scope.live.set_visibility(setting.is_live)
+        self._trouble = ui.label().classes("verdict leak").props('role="alert" data-testid="trouble"')
+        self._trouble.set_visibility(False)
         self._verdict = ui.label().classes("verdict").props('role="status" data-testid="verdict"')
         self._more = ui.label().classes("quiet")
-        self._empty = empty.build(setting.first_lines, setting.where)
+        self._empty = empty.build(setting.first_lines, setting.where, is_live=setting.is_live)
         with ui.element("main").style("display: contents") as self._main:
             with ui.element("section").classes("card").props('aria-label="Memory and streams over time"'):
                 self._chart = ui.echart({}).props('data-testid="chart"').style("width: 100%; height: 400px")
@@ -74,24 +82,25 @@ class Page:
                 self._streams = StreamTable(self._asked, self._changed, self._open_stream)
         self._foot = ui.label().classes("quiet").props('data-testid="foot"')
         ui.keyboard(on_key=self._key)
+        self._detail: ui.dialog | None = None
         self._height = 0
         self._last = first
         self._show(first)
         if setting.is_live:
-            ui.timer(_REFRESH_S, self.refresh, immediate=False)
+            ui.timer(_REFRESH_S, self._refresher.tick, immediate=False)
 
     async def connected(self) -> None:
-        """Learn what the browser prefers, then paint in its colours."""
-        dark, width = await ui.run_javascript(
-            "[localStorage.getItem('otelstream-theme') === null"
-            " ? matchMedia('(prefers-color-scheme: dark)').matches"
-            " : localStorage.getItem('otelstream-theme') === 'dark', innerWidth]",
-            timeout=5,
-        )
-        self._is_dark, self._is_narrow = bool(dark), width < _NARROW_PX
-        self._dark.value = self._is_dark
-        if self._is_dark or self._is_narrow:
-            self._draw(self._last)
+        """Learn what the browser prefers and where it is, then paint as it wants."""
+        try:
+            answer = await ui.run_javascript(_ABOUT_THE_BROWSER, timeout=5)
+        except TimeoutError:  # a slow one: it has what it was sent at first
+            answer = None
+        if answer is not None:
+            self._is_dark, width, behind_utc_min = bool(answer[0]), answer[1], answer[2]
+            self._is_narrow = width < _NARROW_PX
+            self._zone = timezone(timedelta(minutes=-behind_utc_min))
+            self._dark.value = self._is_dark
+            self._show(self._last)
         self._main.props("data-ready")  # for who drives the page by a program
 
     def _toggle_dark(self) -> None:
@@ -101,25 +110,17 @@ class Page:
         self._draw(self._last)
 
     def _changed(self) -> None:
-        background_tasks.create(self.refresh())
+        background_tasks.create(self._refresher.changed())
 
-    async def refresh(self) -> None:
-        """Look again and repaint; what is asked for meanwhile is done once more at the end."""
-        self._again = True
-        if self._busy:
-            return
-        self._busy = True
-        try:
-            while self._again:
-                self._again = False
-                found = await run.io_bound(look, self._setting.reader, self._asked)
-                if found is not None and not self._again:  # None: the viewer is ending
-                    self._show(found)
-        except Exception as error:  # noqa: BLE001  # whatever it is, the page says so and goes on
-            _log.warning("The capture could not be shown; trying again", exc_info=error)
-            self._foot.text = f"The capture could not be read ({type(error).__name__}): trying again."
-        finally:
-            self._busy = False
+    async def _look(self) -> None:
+        found = await run.io_bound(look, self._setting.reader, self._asked)
+        if found is not None and not self._refresher.is_outdated:  # None: the viewer is ending
+            self._show(found)
+
+    def _show_trouble(self, sentence: str) -> None:
+        seen = f" What you see is as of {words.clock(self._last.range.end, self._zone)}."
+        self._trouble.text = sentence + seen
+        self._trouble.set_visibility(bool(sentence))
 
     def _show(self, found: Look) -> None:
         self._last = found
@@ -129,8 +130,8 @@ class Page:
         self._scope.show(found.overview)
         self._show_verdict(found.verdict)
         self._methods.show(found.methods)
-        self._streams.show(found.streams)
-        self._foot.text = foot(found.overview)
+        self._streams.show(found.streams, self._zone)
+        self._foot.text = foot(found.overview, self._zone)
         self._draw(found)
 
     def _show_verdict(self, verdict: Verdict) -> None:
@@ -146,7 +147,8 @@ class Page:
         self._more.set_visibility(bool(self._more.text))
 
     def _draw(self, found: Look) -> None:
-        picture = Picture(found.memory, found.lanes, found.range, found.shown, self._is_narrow)
+        leaking = next((finding.process for finding in found.verdict.findings), None)
+        picture = Picture(found.memory, found.lanes, found.range, found.shown, leaking, self._is_narrow)
         made = options(picture, DARK if self._is_dark else LIGHT)
         self._chart.options.clear()
         self._chart.options.update(made)
@@ -171,11 +173,9 @@ class Page:
         is_whole = zoom.start <= whole.start and zoom.end >= whole.end
         self._asked.zoom = None if is_whole else zoom
         if not is_whole:  # the picture stands still while one looks closely
-            self._asked.whole = whole
-            self._asked.live = False
-            self._scope.set_live(False)
+            self._scope.stand_still()
         self._asked.page = 1
-        await self.refresh()
+        await self._refresher.changed()
 
     async def _clicked(self, event: GenericEventArguments) -> None:
         data: Any = event.args.get("data")
@@ -183,18 +183,23 @@ class Page:
             await self._open_stream(data["stream"])
 
     async def _open_stream(self, number: Any) -> None:
-        found = await run.io_bound(self._setting.reader.stream, int(number))
+        try:
+            found = await run.io_bound(self._setting.reader.stream, int(number))
+        except sqlite3.Error as error:
+            ui.notify(f"The stream can't be read at present ({type(error).__name__}): try again.")
+            return
         if found is None:
             ui.notify("This stream has left the capture: --max-size keeps the newest.")
-        else:
-            with self._main:
-                detail.show(found, self._setting.jaeger)
+            return
+        with self._main:
+            self._detail = detail.show(found, self._setting.jaeger, self._zone)
 
     def _choose_method(self, method: str) -> None:
         self._search.choose_method(method)
 
     async def _key(self, event: KeyEventArguments) -> None:
-        if not event.action.keydown or event.modifiers.ctrl or event.modifiers.meta or event.modifiers.alt:
+        is_behind = self._detail is not None and self._detail.value
+        if is_behind or not event.action.keydown or event.modifiers.ctrl or event.modifiers.meta or event.modifiers.alt:
             return
         name = str(event.key.name)
         if name in _MOVES:
@@ -202,7 +207,7 @@ class Page:
         elif name == "/":
             self._search.text.run_method("focus")
         elif name == "l":
-            self._scope.live.set_value(not self._asked.live)
+            self._scope.live.set_value(not self._scope.live.value)
         elif name == "d":
             self._toggle_dark()
         elif name == "0":
@@ -219,8 +224,12 @@ class Page:
 
 async def build(setting: Setting) -> None:
     """Build the page of a tab that opens."""
-    asked = Asked() if setting.is_live else Asked(range="all", live=False)
-    first = await run.io_bound(look, setting.reader, asked)
+    asked = Asked() if setting.is_live else Asked(range="all")
+    try:
+        first = await run.io_bound(look, setting.reader, asked)
+    except sqlite3.Error as error:
+        ui.label(f"The capture can't be read at present ({error}): load this page again.")
+        return
     if first is None:  # the viewer is ending
         return
     page = Page(setting, asked, first)

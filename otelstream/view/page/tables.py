@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from datetime import tzinfo
 from typing import Any
 
 from nicegui import ui
@@ -15,7 +16,7 @@ from otelstream.view.page.look import Asked
 _LINK = """
 <q-td :props="props">
   <button class="link" @click="() => $parent.$emit('open', props.row.{key})" :title="props.row.method">
-    {{{{ props.row.{text} }}}}
+    {{{{ props.row.method_text }}}}
   </button>
 </q-td>
 """
@@ -75,12 +76,13 @@ class MethodTable:
             self._table = ui.table(rows=[], columns=_METHODS, row_key="id", pagination=10)
             self._table.props('dense flat binary-state-sort no-data-label="No calls in this time range."')
             self._table.props('data-testid="methods"')
-            self._table.add_slot("body-cell-method", _LINK.format(key="method", text="method_text"))
+            self._table.add_slot("body-cell-method", _LINK.format(key="method"))
             self._table.on("open", lambda event: choose(event.args))
 
     def show(self, rows: Sequence[MethodRow]) -> None:
         """Show ``rows``."""
-        self._table.rows = [words.method_row(row) for row in rows]
+        names = words.short_names(row.method for row in rows)
+        _set_rows(self._table, [words.method_row(row, names) for row in rows])
 
 
 class StreamTable:
@@ -93,21 +95,27 @@ class StreamTable:
         self._table = ui.table(rows=[], columns=_STREAMS, row_key="id", pagination=pagination)
         self._table.props('dense flat binary-state-sort no-data-label="No streams fit in this time range."')
         self._table.props('data-testid="streams" :rows-per-page-options="[10, 20, 50, 100]"')
-        self._table.add_slot("body-cell-method", _LINK.format(key="id", text="method"))
+        self._table.add_slot("body-cell-method", _LINK.format(key="id"))
         self._table.on("open", lambda event: open_stream(event.args))
         self._table.on("request", self._request, ["pagination"])
+        ui.label("What is said of an open stream is as of its newest window; windows grow up to 5 min.").classes(
+            "quiet"
+        )
 
-    def show(self, page: StreamPage) -> None:
+    def show(self, page: StreamPage, zone: tzinfo | None) -> None:
         """Show ``page``."""
         asked = self._asked
-        self._table.rows = [words.stream_row(row) for row in page.rows]
-        self._table.pagination = {
+        names = words.short_names(row.method for row in page.rows)
+        _set_rows(self._table, [words.stream_row(row, names, zone) for row in page.rows])
+        pagination = {
             "sortBy": asked.sort,
             "descending": asked.descending,
             "page": asked.page,
             "rowsPerPage": asked.rows,
             "rowsNumber": page.total,
         }
+        if self._table.pagination != pagination:
+            self._table.pagination = pagination
 
     def _request(self, event: GenericEventArguments) -> None:
         wanted = event.args["pagination"]
@@ -116,3 +124,9 @@ class StreamTable:
         self._asked.page = max(int(wanted["page"]), 1)
         self._asked.rows = min(max(int(wanted["rowsPerPage"]), 10), 100)
         self._changed()
+
+
+def _set_rows(table: ui.table, rows: list[dict[str, Any]]) -> None:
+    """Send ``rows`` where they differ from what is shown."""
+    if table.rows != rows:
+        table.rows = rows

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from datetime import datetime, tzinfo
 from typing import Any
 
 from otelstream import wording
@@ -12,14 +13,19 @@ from otelstream.view.model import MethodRow, StreamRow, WindowRow
 NOTHING = "–"  # noqa: RUF001  # a dash, as tables have it
 
 
-def clock(seconds: float, *, date: bool = False) -> str:
-    """Local time of day, with the date where it is not today's."""
-    local = time.localtime(seconds)
-    today = time.localtime()
-    written = time.strftime("%H:%M:%S", local)
-    if date or local[:3] != today[:3]:
-        written = time.strftime("%Y-%m-%d ", local) + written
-    return written
+def clock(seconds: float, zone: tzinfo | None = None, *, date: bool = False) -> str:
+    """Time of day in ``zone``, by default this machine's, with the date where it is not today's."""
+    there = datetime.fromtimestamp(seconds, zone)
+    if date or there.date() != datetime.now(zone).date():
+        return f"{there:%Y-%m-%d %H:%M:%S}"
+    return f"{there:%H:%M:%S}"
+
+
+def short_names(methods: Iterable[str]) -> dict[str, str]:
+    """By whole name: ``Service/Method`` of ``pkg.v1.Service/Method``, or all of it where two would look alike."""
+    names = {method: short(method) for method in methods}
+    counts = Counter(names.values())
+    return {method: name if counts[name] == 1 else method for method, name in names.items()}
 
 
 def short(method: str) -> str:
@@ -46,13 +52,13 @@ def size(count: float | None, *, signed: bool = False) -> str:
     return f"{'-' if count < 0 else '+'}{text}" if signed else f"{'-' if count < 0 else ''}{text}"
 
 
-def method_row(row: MethodRow) -> dict[str, Any]:
-    """For the table: numbers to sort by, and ``…_text`` to show."""
+def method_row(row: MethodRow, names: Mapping[str, str]) -> dict[str, Any]:
+    """For the table: numbers to sort by, and ``…_text`` to show. ``names``: ``short_names`` of all that are shown."""
     outcomes = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in row.outcomes.items() if count)
     return {
         "id": f"{row.method} {row.side}",
         "method": row.method,
-        "method_text": short(row.method),
+        "method_text": names[row.method],
         "side": row.side,
         "open": row.open,
         "oldest": row.oldest or 0,
@@ -72,16 +78,17 @@ def method_row(row: MethodRow) -> dict[str, Any]:
     }
 
 
-def stream_row(row: StreamRow) -> dict[str, Any]:
+def stream_row(row: StreamRow, names: Mapping[str, str], zone: tzinfo | None = None) -> dict[str, Any]:
     """For the table; the order is made where the rows are read."""
     return {
         "id": row.id,
-        "method": short(row.method),
+        "method": row.method,
+        "method_text": names[row.method],
         "side": row.side or NOTHING,
         "service": row.service,
         "state": row.outcome.replace("_", " ") or row.state,
         "peer": row.peer or NOTHING,
-        "start": clock(row.start),
+        "start": clock(row.start, zone),
         "age": span(row.age),
         "idle": span(row.idle),
         "messages": number(row.sent + row.received),
@@ -92,12 +99,12 @@ def stream_row(row: StreamRow) -> dict[str, Any]:
     }
 
 
-def window_row(row: WindowRow) -> dict[str, Any]:
+def window_row(row: WindowRow, zone: tzinfo | None = None) -> dict[str, Any]:
     """For the table of a stream's windows."""
     return {
         "id": f"{row.number} {row.start}",
         "number": row.number or "last",
-        "start": clock(row.start),
+        "start": clock(row.start, zone),
         "length": span(row.end - row.start),
         "sent": f"{row.sent} ({size(row.sent_bytes)})",
         "received": f"{row.received} ({size(row.received_bytes)})",

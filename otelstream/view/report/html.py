@@ -10,6 +10,7 @@ import base64
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import timezone
 from html import escape
 from pathlib import Path
 from string import Template
@@ -20,7 +21,7 @@ from nicegui.elements import echart
 from otelstream._version import __version__
 from otelstream.view.chart.colours import DARK, LIGHT
 from otelstream.view.chart.options import Picture, height, options
-from otelstream.view.model import Choice, FindingRow, StreamRow
+from otelstream.view.model import Choice, FindingRow, MethodRow, StreamRow
 from otelstream.view.page import words
 from otelstream.view.page.look import Asked, Look, look
 from otelstream.view.store.reader import Reader
@@ -62,12 +63,13 @@ def render(reader: Reader, name: str, choice: Choice | None = None) -> str:
     """The whole file. ``name`` says what was captured."""
     asked = Asked(choice=choice or Choice(), range="all", rows=_STREAMS)
     found = look(reader, asked, lanes=_LANES, bars=_BARS)
-    written = f"{words.clock(found.range.start, date=True)} to {words.clock(found.range.end, date=True)}"
+    start, end = (words.clock(time, timezone.utc, date=True) for time in (found.range.start, found.range.end))
+    names = words.short_names({row.method for row in found.methods} | {row.method for row in found.streams.rows})
     return Template((_HERE / "report.html").read_text(encoding="utf-8")).substitute(
         title=escape(f"otelstream: {name}"),
         style=(_HERE / "report.css").read_text(encoding="utf-8"),
         name=escape(name),
-        about=escape(f"{written}. Made by otelstream {__version__}."),
+        about=escape(f"{start} to {end}, all times in UTC. Made by otelstream {__version__}."),
         level=escape(found.verdict.level),
         verdict=escape(found.verdict.sentence),
         findings="".join(map(_finding, found.verdict.findings)),
@@ -75,15 +77,16 @@ def render(reader: Reader, name: str, choice: Choice | None = None) -> str:
         imports=_json({"imports": _modules()}),
         chart=_json(_chart(found)),
         script=(_HERE / "report.js").read_text(encoding="utf-8"),
-        methods=_table("methods", _METHODS, map(_method, found.methods)),
-        streams=_table("streams", _COLUMNS, map(_stream, found.streams.rows)),
+        methods=_table("methods", _METHODS, [_method(row, names) for row in found.methods]),
+        streams=_table("streams", _COLUMNS, [_stream(row, names) for row in found.streams.rows]),
         streams_title=escape(_count(found)),
         foot=escape(_foot(found)),
     )
 
 
 def _picture(found: Look) -> Picture:
-    return Picture(found.memory, found.lanes, found.range, found.shown)
+    leaking = next((finding.process for finding in found.verdict.findings), None)
+    return Picture(found.memory, found.lanes, found.range, found.shown, leaking, utc=True)
 
 
 def _chart(found: Look) -> dict[str, Any]:
@@ -123,13 +126,13 @@ def _finding(finding: FindingRow) -> str:
     return f"<li><b>{escape(method)}</b>: {escape(' '.join(filter(None, lines)))}</li>"
 
 
-def _method(row: Any) -> Mapping[str, tuple[str, float | None]]:
-    values = words.method_row(row)
+def _method(row: MethodRow, names: Mapping[str, str]) -> Mapping[str, tuple[str, float | None]]:
+    values = words.method_row(row, names)
     return {name: (str(values.get(f"{name}_text", values[name])), _number(values[name])) for name, _ in _METHODS}
 
 
-def _stream(row: StreamRow) -> Mapping[str, tuple[str, float | None]]:
-    values = words.stream_row(row)
+def _stream(row: StreamRow, names: Mapping[str, str]) -> Mapping[str, tuple[str, float | None]]:
+    values = {**words.stream_row(row, names, timezone.utc), "trace_id": row.trace_id}
     sorted_by = {
         "start": row.start,
         "age": row.age,
@@ -139,7 +142,7 @@ def _stream(row: StreamRow) -> Mapping[str, tuple[str, float | None]]:
         "messages_per_s": row.messages_per_s,
         "retained": row.retained or 0,
     }
-    return {name: (str(values[name]), sorted_by.get(name)) for name, _ in _COLUMNS}
+    return {name: (str(values.get(f"{name}_text", values[name])), sorted_by.get(name)) for name, _ in _COLUMNS}
 
 
 def _number(value: Any) -> float | None:

@@ -29,6 +29,8 @@ def verdict(scope: Scope, choice: Choice, time_range: TimeRange) -> Verdict:
     """Of the choice, service and process count: what is wrong with a process is so whatever one looks for."""
     of_processes = Choice(service=choice.service, process=choice.process)
     processes = [process.id for process in scope.chosen_processes(of_processes, time_range)]
+    if not processes and scope.processes:
+        return Verdict("Nothing has come in this time range.", "early")
     series = series_of(scope, processes, _REPORTS)
     watched = [
         _watched(scope, each, [one for one in series if one.process == each.process.id], time_range)

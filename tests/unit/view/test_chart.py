@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -32,23 +34,44 @@ def bar(number: int = 1, start: float = 1000.0, end: float = 1100.0, state: str 
     return Bar(number, "ab" * 16, start, end, state, outcome, "10.0.0.9:5", 40, 3 * MIB, 5, shades)
 
 
+def data_of(made: list[dict[str, Any]]) -> dict[str, Any]:
+    return {each["id"]: each["data"] for each in made if each["data"]}
+
+
 def test_what_is_stacked_has_the_same_times() -> None:
     only = measured(python=[(1000.0, MIB), (1010.0, 2 * MIB)], native=[(1005.0, 4 * MIB)], other=[])
-    made = {each["id"]: each["data"] for each in memory.series([only], LIGHT, MIB)}
-    assert made["memory python"] == [[1000000, 1.0], [1005000, 1.0], [1010000, 2.0]]
-    assert made["memory native"] == [[1000000, 0.0], [1005000, 4.0], [1010000, 4.0]]
-    assert "memory other" not in made
-    assert made["resident"] == [[1000000, 50.0], [1100000, 80.0]]
-    assert "limit 1" not in made
+    made = data_of(memory.series([only], LIGHT, MIB))
+    assert made == {
+        "memory python": [[1000000, 1.0], [1005000, 1.0], [1010000, 2.0]],
+        "memory native": [[1000000, 0.0], [1005000, 4.0], [1010000, 4.0]],
+        "resident": [[1000000, 50.0], [1100000, 80.0]],
+    }
 
 
-def test_several_processes_are_a_line_each_and_limits_are_named() -> None:
-    made = memory.series([measured(1, 100.0 * MIB), measured(2, 200.0 * MIB, python=[(1000.0, 1.0)])], DARK, MIB)
-    assert [each["id"] for each in made] == ["process 1", "process 2", "limit 1", "limit 2"]
-    assert made[2]["name"] == "limit of shop · instance"
-    assert [each["name"] for each in memory.series([measured(limit=1.0)], DARK, MIB)] == [
-        "resident (RSS)",
-        "container limit",
+def test_of_several_processes_the_one_that_leaks_is_shown_in_its_parts() -> None:
+    parts = {"python": [(1000.0, MIB)]}
+    both = [measured(1, 100.0 * MIB, **parts), measured(2, 200.0 * MIB, **parts)]
+    for leaking, limit in ((1, 100.0), (2, 200.0)):
+        made = memory.series(both, DARK, MIB, leaking)
+        named = {each["id"]: each["name"] for each in made if each["data"]}
+        assert named == {
+            "memory python": "python",
+            "resident": "resident: shop · instance",
+            "limit": "container limit",
+            "process 0": "shop · instance",
+        }
+        assert data_of(made)["limit"][0][1] == limit
+    larger = replace(both[0], resident=Track("resident", [(1000.0, 90.0 * MIB)]))
+    assert data_of(memory.series([larger, both[1]], DARK, MIB))["limit"][0][1] == 100.0
+
+
+def test_the_series_are_always_the_same() -> None:
+    """ECharts merges by id, and keeps what it is told nothing new about: the limit of a process shown before."""
+    many = [measured(number, 1.0, python=[(1000.0, 1.0)]) for number in range(8)]
+    ids = [[each["id"] for each in memory.series(some, LIGHT, 1)] for some in ([], many[:1], many)]
+    assert ids[0] == ids[1] == ids[2]
+    assert [key for key in data_of(memory.series(many, LIGHT, 1)) if key.startswith("process")] == [
+        f"process {number}" for number in range(7)
     ]
 
 
@@ -107,7 +130,8 @@ def test_a_method_is_named_once() -> None:
     lanes = [Lane("a.B/C", "server", [bar()]), Lane("a.B/C", "server", [bar(2)]), Lane("a.B/" + "D" * 90, "client")]
     first, second, third = streams.labels(lanes, width=24)
     assert (first, second) == ("C (server)", "")
-    assert third.endswith("… (client)")
+    assert third.startswith("…DDD")
+    assert third.endswith(" (client)")
     assert len(third) <= 24
     many = Lane("a.B/C", "server", steps=[Shade(1.0, 2.0, 0.0)], streams=3000)
     assert streams.labels([many]) == ["C (server) x3000"]
@@ -131,3 +155,20 @@ def test_there_is_room_for_every_lane() -> None:
     few, many = (options.Picture([], [Lane("a.B/C", "server")] * count, RANGE, RANGE) for count in (1, 40))
     assert options.height(many) - options.height(few) == 15 * (40 - 6)
     assert options.options(few, DARK)["yAxis"][1]["data"] == [{"value": "C (server)"}]
+
+
+def test_methods_that_look_alike_are_told_apart() -> None:
+    methods = ("a.v1.Watch/Get", "b.v1.Watch/Get", "a.v1.Other/Get", "a.v1.Other/Put", "Bare/Do", "odd")
+    assert streams.labels([Lane(method, "") for method in methods], width=60) == [
+        "a.v1.Watch/Get",
+        "b.v1.Watch/Get",
+        "Other/Get",
+        "Put",
+        "Do",
+        "odd",
+    ]
+
+
+def test_the_file_is_in_utc_and_the_page_in_the_browsers_zone() -> None:
+    for utc in (False, True):
+        assert options.options(options.Picture([], [], RANGE, RANGE, utc=utc), LIGHT)["useUTC"] is utc

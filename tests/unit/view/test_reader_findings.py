@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from otelstream.view.model import Choice, FindingRow
+from otelstream.view.model import Choice, FindingRow, Verdict
 from tests.unit.view.filled import MIB, T0, Filled, at
 
 ALL = at(0, 600)
@@ -124,7 +124,7 @@ def test_the_verdict_is_on_processes_whatever_is_searched_for(filled: Filled) ->
     for choice in (Choice(text="x"), Choice(method="x"), Choice(side="client"), Choice(service="shop")):
         assert reader.verdict(choice, ALL).level == "leak"
     assert reader.verdict(Choice(service="stock"), ALL).level == "early"
-    assert reader.verdict(Choice(service="nobody"), ALL).level == "empty"
+    assert reader.verdict(Choice(service="nobody"), ALL).level == "early"
 
 
 def test_the_verdict_is_on_processes_that_were_there_then(filled: Filled) -> None:
@@ -132,7 +132,7 @@ def test_the_verdict_is_on_processes_that_were_there_then(filled: Filled) -> Non
     reader = filled.reader(now=9000)
     assert reader.verdict(Choice(), at(0, 600)).level == "leak"
     for range_ in (at(-600, -1), at(601, 900)):
-        assert reader.verdict(Choice(), range_).level == "empty"
+        assert reader.verdict(Choice(), range_) == Verdict("Nothing has come in this time range.", "early")
 
 
 def test_windows_alone_show_that_otelstream_watches(filled: Filled) -> None:

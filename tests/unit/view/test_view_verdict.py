@@ -131,6 +131,10 @@ def test_the_last_word_of_a_process_that_fell_silent() -> None:
         "leak",
     )
     assert say(replace(told, last=-300), among=(gone, watched(2)))[1] == "calm"
+    full = replace(gone, resident=RISING, limit=512.0 * MIB, available=22.0 * MIB)
+    verdict = judge([told], [full], RANGE, 600)
+    assert verdict.sentence.endswith("; the process grows by 1.0 MiB per minute.")  # and will reach no limit
+    assert verdict.minutes_to_limit is None
 
 
 def test_no_leak_since_the_last_that_is_over() -> None:

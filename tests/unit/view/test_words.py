@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import click
@@ -16,6 +17,7 @@ from otelstream.view.page import words
 from otelstream.view.page.foot import foot
 
 DASH = "\N{EN DASH}"
+NAMES = {"shop.v1.Orders/Follow": "Orders/Follow"}
 
 
 def method(**fields: Any) -> MethodRow:
@@ -65,22 +67,22 @@ def stream(**fields: Any) -> StreamRow:
 
 
 def test_a_row_of_methods_sorts_by_numbers_and_shows_words() -> None:
-    row = words.method_row(method())
+    row = words.method_row(method(), NAMES)
     assert row["method_text"] == "Orders/Follow"
     assert (row["oldest"], row["oldest_text"], row["idle"], row["idle_text"]) == (61.0, "61 s", 0, DASH)
     assert (row["messages"], row["messages_text"], row["bytes_text"]) == (1234.5, "1.2k", "10 B")
     assert (row["outcomes"], row["outcomes_text"]) == (4, "3 ok, 1 deadline exceeded")
     assert (row["retained"], row["retained_text"], row["share_text"]) == (5, "5 (2.0 KiB)", "51 %")
-    nothing = words.method_row(method(outcomes={}, retained=None, retained_size=None, share=None))
+    nothing = words.method_row(method(outcomes={}, retained=None, retained_size=None, share=None), NAMES)
     assert (nothing["outcomes_text"], nothing["retained_text"], nothing["share_text"]) == (DASH, DASH, DASH)
 
 
 def test_a_row_of_streams() -> None:
-    row = words.stream_row(stream())
+    row = words.stream_row(stream(), NAMES)
     assert row["state"] == "open at exit"
     assert (row["side"], row["peer"], row["idle"], row["retained"]) == (DASH, DASH, DASH, DASH)
     assert (row["messages"], row["bytes"], row["age"], row["trace_id"]) == ("3", "2.0 KiB", "4 s", "abababab")
-    assert words.stream_row(stream(state="silent", outcome=""))["state"] == "silent"
+    assert words.stream_row(stream(state="silent", outcome=""), NAMES)["state"] == "silent"
 
 
 def test_a_row_of_windows() -> None:
@@ -98,6 +100,16 @@ def test_a_day_is_named_where_it_is_another() -> None:
     now = time.time()
     assert len(words.clock(now)) == len("12:34:56")
     assert len(words.clock(now - 3 * 86400)) == len("2026-11-23 12:34:56")
+    assert words.clock(1_700_000_000, timezone(timedelta(hours=9))) == "2023-11-15 07:13:20"
+    assert words.clock(now, timezone.utc, date=True)[:10] == datetime.now(timezone.utc).date().isoformat()
+
+
+def test_names_are_short_where_they_tell_methods_apart() -> None:
+    assert words.short_names(["a.v1.Watch/Get", "b.v1.Watch/Get", "a.v1.Watch/Put", "a.v1.Watch/Put"]) == {
+        "a.v1.Watch/Get": "a.v1.Watch/Get",
+        "b.v1.Watch/Get": "b.v1.Watch/Get",
+        "a.v1.Watch/Put": "Watch/Put",
+    }
 
 
 def test_long_values_are_cut() -> None:
