@@ -55,7 +55,11 @@ def live(reader: Reader) -> dict[str, Any]:
     """The last minutes, small: verdict, processes with their memory, methods, the oldest streams that go on."""
     now = reader.now()
     recent = TimeRange(now - _RECENT_S, now)
-    processes = [process for process in reader.overview().processes if process.last >= recent.start]
+    processes = [
+        process
+        for process in reader.overview().processes
+        if not process.is_silent or process.last >= recent.start  # a clock may be behind
+    ]
     pages = [reader.streams(Choice(state=state), recent, limit=_MOST_STREAMS) for state in ("open", "silent")]
     oldest = sorted((row for page in pages for row in page.rows), key=lambda row: -row.age)[:_MOST_STREAMS]
     made = {

@@ -74,8 +74,9 @@ class Overview:
 
     processes: Sequence[Process]
     first: float | None
-    """Earliest and newest time of anything; None when it is empty."""
+    """First point of a metric or end of a window or stream, else earliest time; what was open began before it."""
     last: float | None
+    """Newest time of anything. Both are None when it is empty."""
     streams: int
     windows: int
     size: int
@@ -160,9 +161,9 @@ class MethodRow:
     method: str
     side: str
     open: int
-    """Streams, now or at the end of the capture. Silent ones are not open."""
+    """Streams, at the end of the range: as spans show, or metrics tell if that is more. Silent ones are not open."""
     oldest: float | None
-    """s: age of the oldest open stream."""
+    """s: age of the oldest open stream; by the metric where spans show none."""
     idle: float | None
     """s since the last message of the most idle open stream: by the newest metric, else as of its newest window."""
     messages_per_s: float

@@ -61,13 +61,18 @@ def judge(findings: Sequence[FindingRow], watched: Sequence[Watched], time_range
         return Verdict("Nothing has come yet.", "empty")
     by_id = {each.process.id: each for each in watched}
     leaks = [each for each in findings if each.severity != Severity.INFO.value and each.process in by_id]
-    worst = next((each for each in leaks if each.is_current or _is_last_word(each, by_id[each.process].process)), None)
+    last_words = [each for each in leaks if not each.is_current and _is_last_word(each, by_id[each.process].process)]
+    succeeded = {each.process for each in last_words if _is_succeeded(by_id[each.process].process, watched)}
+    worst = next(
+        (each for each in leaks if each.is_current or (each in last_words and each.process not in succeeded)), None
+    )
     subject = by_id[worst.process] if worst else watched[0] if len(watched) == 1 else None
     slope = growth(subject.resident, time_range) if subject else None
     # A process that is gone reaches no limit any more.
     minutes = _minutes_to_limit(subject, slope) if worst is None or worst.is_current else None
     if worst is None or subject is None:
-        sentence, level = _without_leak(watched, leaks, time_range, now)
+        there = [each for each in watched if each.process.id not in succeeded]
+        sentence, level = _without_leak(there, leaks, time_range, now)
     else:
         sentence, level = _leak(worst, subject, slope, minutes, now, alone=len(watched) == 1), "leak"
     return Verdict(
@@ -82,6 +87,17 @@ def judge(findings: Sequence[FindingRow], watched: Sequence[Watched], time_range
 def _is_last_word(finding: FindingRow, process: Process) -> bool:
     """True for a leak that was there when its process fell silent: it may be why."""
     return process.is_silent and finding.last >= process.last - CURRENT_S
+
+
+def _is_succeeded(gone: Process, watched: Sequence[Watched]) -> bool:
+    """True when a process of the same service has begun since, is there, and reports: what matters is how that is."""
+    return any(
+        each.process.service == gone.service
+        and each.process.first > gone.last
+        and not each.process.is_silent
+        and each.samples
+        for each in watched
+    )
 
 
 def _minutes_to_limit(watched: Watched | None, slope: Slope | None) -> float | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 from otelstream import wording
@@ -11,6 +12,8 @@ from otelstream.view.model import Bar, Lane, Shade, TimeRange
 
 _FAINT, _PLAIN, _STRONG = 0.32, 0.8, 1.0
 """Opacity of a window without messages, of a bar without windows, and of the busiest window."""
+_EDGE = 0.002
+"""Part of the axis that is just wide enough to be seen."""
 # A bar within the plot, at least two pixels long: ECharts draws the shape, this says where.
 _RENDER = """(params, api) => {
   const plot = params.coordSys, height = api.size([0, 1])[1] * 0.72;
@@ -64,12 +67,18 @@ def series(lanes: Sequence[Lane], shown: TimeRange) -> list[dict[str, Any]]:
     data: dict[str, list[dict[str, Any]]] = {name: [] for name in STREAMS}
     for number, lane in enumerate(lanes):
         for bar in lane.bars:
-            data[kind_of(bar)].extend(_bar(number, lane, bar, busiest))
+            data[kind_of(bar)].extend(_bar(number, lane, _within(bar, shown), busiest))
     made = [_series(name, items, STREAMS[name]) for name, items in data.items()]
     steps = [step for number, lane in enumerate(lanes) for step in _steps(number, lane)]
     made.append(_series("many streams", steps, AGGREGATED))
     made[0]["markLine"] = _now(shown)
     return made
+
+
+def _within(bar: Bar, shown: TimeRange) -> Bar:
+    """A stream whose sender's clock is ahead has not begun yet by ours: it is at the right edge."""
+    latest = shown.end - _EDGE * (shown.end - shown.start)
+    return bar if bar.start <= latest else replace(bar, start=latest, end=max(bar.end, shown.end), shades=())
 
 
 def kind_of(bar: Bar) -> str:

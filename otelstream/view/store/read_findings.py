@@ -12,8 +12,7 @@ _KINDS = [kind.value for kind in Kind]
 
 _FINDINGS = """
 SELECT process, kind, method, side, severity, holder, growth, unit, evidence, advice, first_ns, last_ns FROM finding
-WHERE first_ns <= :end AND last_ns >= :start
-  AND (:method IS NULL OR method IN ('', :method)) AND (:side IS NULL OR side IN ('', :side))
+WHERE (:method IS NULL OR method IN ('', :method)) AND (:side IS NULL OR side IN ('', :side))
 """
 
 
@@ -24,16 +23,15 @@ def findings(scope: Scope, choice: Choice, time_range: TimeRange) -> list[Findin
     """
     end_ns = min(to_ns(time_range.end), scope.now_ns)
     since_ns = end_ns - to_ns(CURRENT_S)
-    values = {
-        "start": min(to_ns(time_range.start), since_ns),
-        "end": to_ns(time_range.end),
-        "method": choice.method,
-        "side": choice.side,
-    }
+    start_ns = min(to_ns(time_range.start), since_ns)
+    values = {"method": choice.method, "side": choice.side}
     found = []
     for number, *told, growth, unit, evidence, advice, first_ns, last_ns in scope.connection.execute(_FINDINGS, values):
         process = scope.processes.get(number)
         if process is None or choice.service not in (None, process.service) or choice.process not in (None, number):
+            continue
+        told_ns = last_ns + max(end_ns - scope.own_ns(number, end_ns), 0)
+        if first_ns > to_ns(scope.widened(number, time_range).end) or told_ns < start_ns:
             continue
         kind, method, side, severity, holder = told
         row = FindingRow(
@@ -50,7 +48,7 @@ def findings(scope: Scope, choice: Choice, time_range: TimeRange) -> list[Findin
             advice=advice,
             first=first_ns / S,
             last=last_ns / S,
-            is_current=last_ns >= since_ns and not (process.is_silent and process.last < end_ns / S),
+            is_current=told_ns >= since_ns and not scope.is_gone(process, end_ns),
         )
         found.append(row)
     return sorted(found, key=_rank)

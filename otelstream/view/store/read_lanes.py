@@ -10,6 +10,7 @@ from typing import Any
 
 from otelstream import semconv
 from otelstream.view.model import Bar, Choice, Lane, Shade, TimeRange
+from otelstream.view.store.read_open import Key, key_of
 from otelstream.view.store.read_points import Points, last_of_steps, series_of
 from otelstream.view.store.read_scope import S, Scope, is_of_streams, json_list
 from otelstream.view.store.read_shades import shades_of
@@ -28,9 +29,7 @@ SELECT id, lower(hex(trace_id)), start_ns, stop_ns, state, COALESCE(outcome, '')
 FROM chosen WHERE id IN (SELECT value FROM json_each(:ids))
 """
 
-_Key = tuple[str, str]
-"""Method and side."""
-_Counters = Mapping[_Key, Mapping[int, Sequence[Points]]]
+_Counters = Mapping[Key, Mapping[int, Sequence[Points]]]
 """Of messages, by method and side, and by process."""
 
 
@@ -38,7 +37,7 @@ _Counters = Mapping[_Key, Mapping[int, Sequence[Points]]]
 class _Group:
     """The streams of one method and side."""
 
-    key: _Key
+    key: Key
     spans: list[Span] = field(default_factory=list)
     is_aggregated: bool = False
     """``spans`` share one lane, below ``rows``."""
@@ -82,7 +81,7 @@ def lanes(scope: Scope, choice: Choice, time_range: TimeRange, most_lanes: int, 
 
 def _groups(scope: Scope, choice: Choice, time_range: TimeRange) -> list[_Group]:
     """The one with the most streams first."""
-    groups: dict[_Key, _Group] = {}
+    groups: dict[Key, _Group] = {}
     for row in scope.chosen(_SPANS, choice, time_range):
         key = row[:2]
         if key not in groups:
@@ -170,10 +169,10 @@ def _bar(row: Sequence[Any], shades: Sequence[Shade]) -> Bar:
 
 
 def _counters(scope: Scope, choice: Choice, time_range: TimeRange, groups: Iterable[_Group]) -> _Counters:
-    found: dict[_Key, dict[int, list[Points]]] = {group.key: defaultdict(list) for group in groups}
+    found: dict[Key, dict[int, list[Points]]] = {group.key: defaultdict(list) for group in groups}
     processes = [process.id for process in scope.chosen_processes(choice, time_range)] if found else []
     for series in series_of(scope, processes, [semconv.METRIC_MESSAGES]):
-        key = str(series.attributes.get(semconv.RPC_METHOD, "")), str(series.attributes.get(semconv.SIDE, ""))
+        key = key_of(series)
         if key in found:
             points = last_of_steps(scope, series.id, time_range, _MOST_STEPS)
             if len(points) > 1:

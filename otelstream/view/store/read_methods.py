@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from otelstream import semconv
 from otelstream.view.model import Choice, MethodRow, TimeRange
 from otelstream.view.store.read_memory import tracks
+from otelstream.view.store.read_open import AGE, OPEN, Key, Told, key_of, told_of_open
 from otelstream.view.store.read_points import Series, after, before, between, increase, series_of
 from otelstream.view.store.read_scope import S, Scope, is_of_streams, to_ns
 from otelstream.view.verdict import growth
@@ -17,25 +18,25 @@ from otelstream.view.verdict import growth
 _COUNTERS = (semconv.METRIC_MESSAGES, semconv.METRIC_MESSAGE_IO)
 _GAUGES = (semconv.METRIC_MESSAGES_RETAINED, semconv.METRIC_MESSAGES_RETAINED_SIZE)
 _IDLE = semconv.METRIC_IDLE_MAX
+_NAMES = (*_COUNTERS, *_GAUGES, _IDLE, OPEN, AGE)
 _MESSAGE_OVERHEAD = 600
 """By that a kept message takes beside its size on the wire: as the service's own verdict has it."""
 _POINTS = 128
 
-# One row per method, side, and outcome of what ended within the range. What a stream carried is spread over its life.
+# By method, side, process, and outcome of what ended in the range. What a stream carried is spread over its life.
 _METHODS = """
-SELECT method, side, CASE WHEN end_ns BETWEEN :range_start AND :at THEN outcome END AS ended, COUNT(*),
-  SUM(is_open), MIN(CASE WHEN is_open THEN start_ns END),
+SELECT method, side, process, CASE WHEN over_ns BETWEEN :range_start AND :at THEN outcome END AS ended, COUNT(*),
+  SUM(is_open),
+  MAX(CASE WHEN is_open THEN :at - CASE WHEN state = 'open' THEN start_ns + :now - stop_ns ELSE begun_ns END END),
   MAX(CASE WHEN is_open AND active_ns <= :at THEN MIN(seen_ns, :at) - active_ns END),
   SUM((sent + received) * part), SUM((sent_bytes + received_bytes) * part), SUM(CASE WHEN is_open THEN retained END)
 FROM (
   SELECT *,
-    start_ns <= :at AND (stop_ns > :at OR state = 'open') AS is_open,
+    begun_ns <= :at AND (COALESCE(MAX(over_ns, begun_ns), stop_ns) > :at OR state = 'open') AS is_open,
     MAX(MIN(seen_ns, :at) - MAX(start_ns, :range_start), 0) * 1.0 / MAX(seen_ns - start_ns, 1) AS part
   FROM chosen
-) GROUP BY 1, 2, 3
+) GROUP BY 1, 2, 3, 4
 """
-
-_Key = tuple[str, str]
 
 
 @dataclass(slots=True)
@@ -64,9 +65,12 @@ class _Counted:
 class _Method:
     """One method and side."""
 
-    open: int = 0
-    start_ns: int | None = None
-    """Of the oldest open stream."""
+    shown: dict[int, int] = field(default_factory=lambda: defaultdict(int))
+    """Streams that spans show as open, by process."""
+    told: Mapping[int, Told] = field(default_factory=dict)
+    """What metrics tell of open streams, by process."""
+    age_ns: int | None = None
+    """Of the oldest open stream, as spans show."""
     idle_ns: int | None = None
     """Of the most idle open stream, as of its newest window."""
     carried: float = 0.0
@@ -80,32 +84,52 @@ class _Method:
     kept: dict[int, float] = field(default_factory=lambda: defaultdict(float))
     """By per s by which what is retained grew in the range, by process."""
 
+    @property
+    def open(self) -> int:
+        """Of each process as many as spans show, or as metrics tell where that is more."""
+        told = {process: each.open for process, each in self.told.items()}
+        return sum(max(told.get(process, 0), self.shown.get(process, 0)) for process in told.keys() | self.shown.keys())
+
+    @property
+    def oldest(self) -> float | None:
+        """s; as metrics tell where spans show no open stream."""
+        if self.age_ns is not None:
+            return self.age_ns / S
+        return max((each.age for each in self.told.values() if each.open and each.age is not None), default=None)
+
 
 def methods(scope: Scope, choice: Choice, time_range: TimeRange) -> list[MethodRow]:
-    """By method and side. Counters are of all calls of a method: where some are chosen, the streams tell."""
+    """By method and side. Metrics are of all calls of a method: where some are chosen, the streams tell."""
     at_ns = min(to_ns(time_range.end), scope.now_ns)
     found = _of_streams(scope, choice, time_range, at_ns)
     processes = scope.chosen_processes(choice, time_range)
     is_part = is_of_streams(choice)
-    for series in series_of(scope, [process.id for process in processes], (*_COUNTERS, *_GAUGES, _IDLE)):
-        key = str(series.attributes.get(semconv.RPC_METHOD, "")), str(series.attributes.get(semconv.SIDE, ""))
+    of_open: list[Series] = []
+    for series in series_of(scope, [process.id for process in processes], _NAMES):
+        key = key_of(series)
         if choice.method not in (None, key[0]) or choice.side not in (None, key[1]):
             continue
-        if not is_part or (series.name in _GAUGES and key in found):
+        if series.name in (OPEN, AGE):
+            if not is_part and not scope.is_gone(scope.processes[series.process], at_ns):
+                of_open.append(series)
+        elif not is_part or (series.name in _GAUGES and key in found):
             _add(scope, series, time_range, at_ns, found[key])
+    for key, told in told_of_open(scope, of_open, at_ns).items():
+        found[key].told = told
     seconds = at_ns / S - max(time_range.start, min((process.first for process in processes), default=-math.inf))
     growths = _growths(scope, found, time_range)
-    return [_row(*key, found[key], at_ns, seconds, growths) for key in sorted(found)]
+    return [_row(*key, found[key], seconds, growths) for key in sorted(found)]
 
 
-def _of_streams(scope: Scope, choice: Choice, time_range: TimeRange, at_ns: int) -> dict[tuple[str, str], _Method]:
-    found: dict[tuple[str, str], _Method] = defaultdict(_Method)
-    for method, side, ended, count, is_open, start_ns, idle_ns, carried, size, retained in scope.chosen(
+def _of_streams(scope: Scope, choice: Choice, time_range: TimeRange, at_ns: int) -> dict[Key, _Method]:
+    found: dict[Key, _Method] = defaultdict(_Method)
+    for method, side, process, ended, count, is_open, age_ns, idle_ns, carried, size, retained in scope.chosen(
         _METHODS, choice, time_range, at=at_ns
     ):
         row = found[method, side]
-        row.open += is_open
-        row.start_ns = min(filter(None, (row.start_ns, start_ns)), default=None)
+        row.shown[process] += is_open
+        if age_ns is not None:
+            row.age_ns = max(row.age_ns or 0, age_ns)
         if idle_ns is not None:
             row.idle_ns = max(row.idle_ns or 0, idle_ns)
         row.carried += carried
@@ -124,8 +148,7 @@ def _add(scope: Scope, series: Series, time_range: TimeRange, at_ns: int, row: _
     if first is None or last is None:
         return
     counted = row.counted[series.name]
-    process = scope.processes[series.process]
-    if not (process.is_silent and process.last < at_ns / S):  # what a process held that is gone is free
+    if not scope.is_gone(scope.processes[series.process], at_ns):  # what a process held that is gone is free
         counted.add_newest(last[1], is_most=series.name == _IDLE)
     if last[0] <= max(first[0], time_range.start):
         return
@@ -139,7 +162,7 @@ def _add(scope: Scope, series: Series, time_range: TimeRange, at_ns: int, row: _
         row.kept[series.process] += each * rise / (last[0] - first[0])
 
 
-def _growths(scope: Scope, found: Mapping[tuple[str, str], _Method], time_range: TimeRange) -> dict[int, float]:
+def _growths(scope: Scope, found: Mapping[Key, _Method], time_range: TimeRange) -> dict[int, float]:
     """By per s by which the memory of processes grows for certain, of those that say what they retain."""
     processes = sorted({process for row in found.values() for process in row.kept})
     slopes = {
@@ -165,7 +188,7 @@ def _idle(row: _Method) -> float | None:
     return gauge if gauge is not None else (row.idle_ns or 0) / S
 
 
-def _row(method: str, side: str, row: _Method, at_ns: int, seconds: float, growths: Mapping[int, float]) -> MethodRow:
+def _row(method: str, side: str, row: _Method, seconds: float, growths: Mapping[int, float]) -> MethodRow:
     messages, sizes, retained, retained_size = (row.counted[name] for name in (*_COUNTERS, *_GAUGES))
     messages_per_s, bytes_per_s = messages.per_s, sizes.per_s
     seconds = max(seconds, 1e-9)
@@ -173,7 +196,7 @@ def _row(method: str, side: str, row: _Method, at_ns: int, seconds: float, growt
         method=method,
         side=side,
         open=row.open,
-        oldest=None if row.start_ns is None else (at_ns - row.start_ns) / S,
+        oldest=row.oldest,
         idle=_idle(row),
         messages_per_s=row.carried / seconds if messages_per_s is None else messages_per_s,
         bytes_per_s=row.carried_bytes / seconds if bytes_per_s is None else bytes_per_s,

@@ -88,7 +88,8 @@ class _Flow:
 def steps_of(
     spans: Sequence[Span], counters: Mapping[int, Sequence[Points]], time_range: TimeRange, most: int
 ) -> list[Shade]:
-    """The steps in which there is something. ``spans`` in the order of their starts, all of which overlap the range.
+    """The steps in which there is something. ``spans`` in the order of their starts, all of which overlap the range,
+    but for those of a clock that is ahead: what begins later is open in the last step.
 
     ``counters``: of messages, by process. What streams of another process carry is spread over their life.
     """

@@ -40,7 +40,8 @@ def verdict(scope: Scope, choice: Choice, time_range: TimeRange) -> Verdict:
 
 
 def _watched(scope: Scope, tracks: Tracks, series: Sequence[Series], time_range: TimeRange) -> Watched:
-    start_ns, end_ns = to_ns(time_range.start), to_ns(time_range.end)
+    own = scope.widened(tracks.process.id, time_range)
+    start_ns, end_ns = to_ns(own.start), to_ns(own.end)
     execute = scope.connection.execute
     reports = [execute(_OF_SERIES, (each.id, start_ns, end_ns)).fetchone() for each in series]
     times = [time_ns for _, *both in reports for time_ns in both if time_ns is not None]

@@ -172,3 +172,9 @@ def test_methods_that_look_alike_are_told_apart() -> None:
 def test_the_file_is_in_utc_and_the_page_in_the_browsers_zone() -> None:
     for utc in (False, True):
         assert options.options(options.Picture([], [], RANGE, RANGE, utc=utc), LIGHT)["useUTC"] is utc
+
+
+def test_a_stream_whose_sender_is_ahead_is_at_the_right_edge() -> None:
+    made = streams.series([Lane("a.B/C", "server", [bar(start=1400.0, end=1400.0)])], RANGE)
+    (whole,) = made[0]["data"]
+    assert whole["value"][:3] == [0, 1099800, 1400000]

@@ -102,6 +102,20 @@ def test_top_is_told_of_the_oldest_that_go_on(filled: Filled) -> None:
     assert silent not in [row["id"] for row in found["streams"]]  # it was open for 90 s only
 
 
+@pytest.mark.parametrize("skew", [-1000, -300, 300])
+def test_top_is_told_of_processes_whose_clock_is_off(filled: Filled, skew: float) -> None:
+    process = filled.process(first=500 + skew, last=595 + skew, arrived=595)
+    stream = filled.stream(process, start=550 + skew, seen=595 + skew, due=615 + skew)
+    times = range(500, 596, 5)
+    filled.points(process, "otelstream.streams.open", [(time + skew, 1.0) for time in times], otelstream__side="server")
+    filled.finding(process, first=560 + skew, last=590 + skew)
+    found = export_json.live(filled.reader())
+    assert [(row["id"], row["state"]) for row in found["streams"]] == [(stream, "open")]
+    assert [process["is_silent"] for process in found["processes"]] == [False]
+    assert [row["open"] for row in found["methods"] if row["method"] == "shop.Feed/Watch"] == [1]
+    assert found["verdict"]["level"] == "leak"
+
+
 def test_an_empty_capture(filled: Filled) -> None:
     reader = filled.reader()
     found = strict(export_json.live(reader))

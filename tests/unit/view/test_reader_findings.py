@@ -34,6 +34,23 @@ def test_it_is_current_for_ten_minutes_in_a_process_that_is_there(
     assert found.is_current == is_current
 
 
+@pytest.mark.parametrize("skew", [-1000, -300, 300])
+def test_it_is_current_whatever_the_clock_of_its_process_tells(filled: Filled, skew: float) -> None:
+    there = filled.process(first=skew, last=595 + skew, arrived=595)
+    gone = filled.process(first=skew, last=500 + skew, arrived=500)
+    for process in (there, gone):
+        filled.finding(process, first=400 + skew, last=490 + skew)
+    found = filled.reader().findings(Choice(), at(300, 600))
+    assert [(each.process, each.is_current) for each in found] == [(there, True), (gone, False)]
+
+
+@pytest.mark.parametrize("skew", [-1000, 300])
+def test_a_process_whose_clock_is_off_is_watched(filled: Filled, skew: float) -> None:
+    process = filled.process(first=400 + skew, last=595 + skew, arrived=595)
+    filled.points(process, "otelstream.streams.open", [(time + skew, 1) for time in range(400, 596, 5)])
+    assert filled.reader().verdict(Choice(), at(300, 600)).level == "calm"
+
+
 def test_in_the_past_it_was_current(filled: Filled) -> None:
     filled.finding(filled.process(arrived=600, last=760), first=100, last=200)
     reader = filled.reader(now=6000)
@@ -45,7 +62,7 @@ def test_in_the_past_it_was_current(filled: Filled) -> None:
 
 
 def test_the_worst_first(filled: Filled) -> None:
-    process = filled.process(arrived=1000)
+    process = filled.process(last=1000)
     for kind, severity, last, growth in (
         ("stream_idle", "info", 990, None),
         ("native_growth", "warning", 990, 5.0),

@@ -250,7 +250,7 @@ def test_steps_tell_the_most_open_and_all_messages(
     by_number = {grid.step(round((step.start + step.end) / 2 * S)): step.open for step in steps}
     for number in range(1, grid.count):
         left = grid.start_ns + number * grid.step_ns
-        starts = [span.start_ns for span in spans if left <= span.start_ns < left + grid.step_ns]
+        starts = [span.start_ns for span in spans if grid.step(span.start_ns) == number]
         counts = [
             sum(span.start_ns <= time < max(span.stop_ns, span.start_ns + 1) for span in spans)
             for time in (left, *starts)

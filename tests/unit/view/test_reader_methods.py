@@ -51,6 +51,98 @@ def test_the_gauge_knows_better_who_is_idle(filled: Filled) -> None:
     assert read(filled, end=3).idle is None  # none is open
 
 
+OPEN = {**WATCH, "otelstream__rpc__type": "bidi_stream"}
+
+
+def opened(filled: Filled, process: int, *points: tuple[float, float], age: float | None = None, **more: str) -> None:
+    """What metrics tell of open streams."""
+    filled.points(process, "otelstream.streams.open", points, **{**OPEN, **more})
+    if age is not None:
+        filled.points(process, "otelstream.stream.age.max", [(time, age) for time, _ in points], **WATCH)
+
+
+def test_streams_that_are_too_young_for_a_span_are_open_by_the_metric(filled: Filled) -> None:
+    process, other = filled.process(), filled.process()
+    opened(filled, process, (580, 9), (590, 2), age=3.5)
+    opened(filled, process, (580, 9), (590, 1), otelstream__rpc__type="server_stream")
+    opened(filled, other, (585, 4), (595, 2), age=1.5)
+    opened(filled, process, (590, 50), otelstream__rpc__type="unary")
+    row = read(filled)
+    assert (row.open, row.oldest) == (5, 13.5)
+    assert (read(filled, Choice(process=other)).open, read(filled, Choice(process=other)).oldest) == (2, 6.5)
+    row = read(filled, end=588)
+    assert (row.open, row.oldest) == (9 + 9 + 4, 11.5)
+    assert filled.reader().methods(Choice(text="watch"), at(0, 600)) == []
+
+
+def test_of_each_process_the_metric_or_the_spans_whichever_know_more(filled: Filled) -> None:
+    process, other = filled.process(), filled.process()
+    for start in (100, 200, 300):
+        filled.stream(process, start=start, seen=595, due=605)
+    opened(filled, process, (590, 1), age=1.0)
+    opened(filled, other, (590, 4), age=550.0)
+    row = read(filled)
+    assert (row.open, row.oldest) == (3 + 4, 500)  # the age of one that spans know
+
+
+@pytest.mark.parametrize(
+    ("points", "is_fresh"),
+    [
+        ([(500, 2), (569, 2)], True),
+        ([(400, 2), (500, 2)], True),
+        ([(569, 2), (570, 2)], True),
+        ([(560, 2), (569, 2)], False),
+        ([(568, 2), (569, 2)], False),
+        ([(520, 2)], True),  # it may come once a minute
+        ([(509, 2)], False),
+    ],
+)
+def test_an_old_metric_says_nothing_of_now(
+    filled: Filled, points: list[tuple[float, float]], *, is_fresh: bool
+) -> None:
+    opened(filled, filled.process(arrived=600), *points, age=1.0)
+    found = [(row.open, row.oldest) for row in filled.reader().methods(Choice(), at(0, 600))]
+    assert found == ([(2, 601 - points[-1][0])] if is_fresh else [])
+
+
+def test_streams_that_have_ended_since_the_metric_are_not_open(filled: Filled) -> None:
+    process, other = filled.process(), filled.process()
+    opened(filled, process, (580, 4), (590, 4), age=30.0)
+    filled.stream(process, start=580, end=590)  # the metric knows
+    filled.stream(process, start=580, end=595)
+    filled.stream(process, start=592, end=595)  # the metric has not seen it
+    filled.stream(process, start=580, end=595, side="client")
+    filled.stream(process, start=580, end=595, type="unary")
+    filled.stream(other, start=580, end=595)
+    server = next(row for row in filled.reader().methods(Choice(), at(0, 600)) if row.side == "server")
+    assert (server.open, server.oldest) == (3, None)  # it may have been the oldest that ended
+    assert filled.reader().methods(Choice(side="server"), at(0, 594))[0].open == 5
+
+
+def test_of_a_process_that_is_gone_the_metric_says_nothing(filled: Filled) -> None:
+    opened(filled, filled.process(last=565), (545, 4), (565, 4), age=30.0)
+    assert filled.reader().methods(Choice(), at(0, 600)) == []
+    assert read(filled, end=564).open == 4
+
+
+def test_where_nothing_is_open_nothing_is_oldest(filled: Filled) -> None:
+    opened(filled, filled.process(), (580, 4), (590, 0), age=0.0)
+    row = read(filled)
+    assert (row.open, row.oldest) == (0, None)
+
+
+def test_the_metric_of_a_process_whose_clock_is_off_is_of_now_too(filled: Filled) -> None:
+    for skew in (-300, 300):
+        process = filled.process(first=skew, last=590 + skew, arrived=590)
+        opened(filled, process, (580 + skew, 1), (590 + skew, 2), age=3.0)
+    for now in (600, 604):  # it takes a moment from the choice of a range to this
+        (row,) = filled.reader(now).methods(Choice(), at(200, 600))
+        assert (row.open, row.oldest) == (4, 13)
+    for skew, process in ((-300, 1), (300, 2)):
+        filled.stream(process, start=550 + skew, end=595 + skew)
+    assert read(filled, start=200).open == 2
+
+
 def test_methods_and_sides_in_order(filled: Filled) -> None:
     process = filled.process()
     for method, side in (("b", "server"), ("a", "server"), ("a", "client")):

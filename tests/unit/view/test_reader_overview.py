@@ -32,7 +32,36 @@ def test_everything_is_counted(filled: Filled) -> None:
     found = filled.reader().overview()
     assert [process.label for process in found.processes] == ["stock", "shop · 01234567"]
     assert [dict(process.attributes) for process in found.processes] == [{}, {"host.name": "a"}]
-    assert (found.first, found.last, found.streams, found.windows) == (T0 + 5, T0 + 20, 1, 2)
+    assert (found.first, found.last, found.streams, found.windows) == (T0 + 20, T0 + 20, 1, 2)
+
+
+def test_it_begins_with_the_first_sign_not_with_the_oldest_start(filled: Filled) -> None:
+    process = filled.process(first=-1000, last=600)
+    assert filled.reader().overview().first == T0 - 1000  # all that is known
+    filled.stream(process, start=-900, end=300)
+    assert filled.reader().overview().first == T0 + 300
+    filled.points(process, "otelstream.x", [(200, 1.0), (210, 1.0)])
+    filled.points(process, "otelstream.y", [(250, 1.0)])
+    assert filled.reader().overview().first == T0 + 200
+    late = filled.stream(process, start=195, seen=205)
+    filled.window(late, 195, 205)
+    open_for_long = filled.stream(process, start=-1000, seen=150)
+    filled.window(open_for_long, 100, 150, 2)
+    filled.window(open_for_long, -50, 100, 1)
+    reader = filled.reader()
+    assert reader.overview().first == T0 + 100
+    shown = at(100, 600)
+    assert {bar.start - T0 for lane in reader.lanes(Choice(), shown) for bar in lane.bars} == {-1000, -900, 195}
+    assert reader.streams(Choice(), shown).total == 3
+    assert reader.methods(Choice(), shown)[0].outcomes == {"ok": 1}
+    assert reader.verdict(Choice(), shown).level != "empty"
+
+
+def test_windows_that_came_before_any_metric_are_a_first_sign_too(filled: Filled) -> None:
+    stream = filled.stream(filled.process(first=-50), start=-50, seen=20)
+    filled.window(stream, 0, 10)
+    filled.window(stream, 10, 20, 2)
+    assert filled.reader().overview().first == T0 + 10
 
 
 def test_the_size_is_what_is_in_use(filled: Filled) -> None:
@@ -75,14 +104,18 @@ def test_a_new_process_may_export_once_a_minute(filled: Filled, quiet_s: int, is
 
 
 def test_in_a_capture_that_was_reopened_now_is_its_end(filled: Filled) -> None:
-    filled.process("over", last=479, arrived=9999)
-    filled.process("there", last=480, arrived=0)
-    filled.process("newest", last=600, arrived=0)
+    filled.process("over", last=479)
+    filled.process("there", last=480)
+    filled.process("behind", last=300, arrived=590)
+    filled.process("ahead", last=900, arrived=590)
+    filled.process("newest", last=600)
     reader = filled.reader(now=99_999, live=False)
     assert reader.now() == T0 + 600
     assert {process.service: process.is_silent for process in reader.overview().processes} == {
         "over": True,
         "there": False,
+        "behind": False,
+        "ahead": False,
         "newest": False,
     }
 

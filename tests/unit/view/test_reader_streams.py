@@ -77,10 +77,53 @@ def test_the_streams_of_a_silent_process_are_silent(filled: Filled) -> None:
 
 
 def test_in_a_capture_that_was_reopened_what_was_open_is_open_to_its_end(filled: Filled) -> None:
-    filled.stream(filled.process(last=600, arrived=0), start=100, seen=590, due=610)
-    filled.stream(filled.process(last=300, arrived=600), start=100, seen=290, due=310)
+    filled.stream(filled.process(last=600), start=100, seen=590, due=610)
+    filled.stream(filled.process(last=300), start=100, seen=290, due=310)
+    filled.stream(filled.process(last=300, arrived=600), start=100, seen=290, due=310)  # its clock is behind
     rows = filled.reader(now=99_999, live=False).streams(Choice(), ALL, "id", descending=False).rows
-    assert [(row.state, row.age) for row in rows] == [("open", 500), ("silent", 190)]
+    assert [(row.state, row.age) for row in rows] == [("open", 500), ("silent", 190), ("open", 500)]
+
+
+@pytest.mark.parametrize(
+    ("behind", "gap", "is_open"),
+    [
+        (300, 10, True),
+        (60, 10, True),
+        (300, 60, True),
+        (300, 400, True),  # what it sends is not as old as it is rare
+        (70, 60, False),  # so old may be what is sent once a minute
+        (70, 0, False),  # how often it sends is not known yet
+        (2 * 86_400, 10, False),  # no clock is: it is what was kept somewhere
+    ],
+)
+def test_a_clock_that_is_behind_makes_no_stream_silent(
+    filled: Filled, behind: float, gap: float, *, is_open: bool
+) -> None:
+    process = filled.process(first=-behind, last=595 - behind, arrived=595, gap_ns=int(gap * 1e9))
+    filled.stream(process, start=500 - behind, seen=594 - behind, due=599 - behind)
+    (row,) = filled.reader().streams(Choice(), at(-300_000, 600)).rows
+    assert row.state == ("open" if is_open else "silent")
+    overdue = filled.stream(process, start=500 - behind, seen=560 - behind, due=564 - behind)
+    rows = filled.reader().streams(Choice(), at(-300_000, 600), "id", descending=False).rows
+    assert [(row.id, row.state) for row in rows[1:]] == [(overdue, "silent")]
+
+
+def test_a_stream_of_a_clock_that_is_ahead_is_in_the_range_that_is_live(filled: Filled) -> None:
+    process, other = filled.process(first=700, last=895, arrived=595), filled.process(last=595)
+    stream = filled.stream(process, start=850, seen=895, due=925)
+    ended = filled.stream(process, start=850, end=890)
+    filled.stream(other, start=601, end=602)
+    reader = filled.reader(600.1)
+    assert ids(reader) == [stream, ended, 3]
+    live = at(300, 600)
+    assert [row.id for row in reader.streams(Choice(), live, "id", descending=False).rows] == [stream, ended]
+    assert sorted(bar.start <= bar.end for lane in reader.lanes(Choice(), live) for bar in lane.bars) == [True] * 2
+    (lane,) = reader.lanes(Choice(), live, lanes=1, bars=1)
+    assert [(step.end, step.open) for step in lane.steps] == [(T0 + 600, 2)]
+    (row,) = reader.methods(Choice(), live)
+    assert (row.open, row.oldest, row.outcomes) == (1, pytest.approx(45, abs=0.2), {"ok": 1})
+    assert reader.streams(Choice(), at(300, 549)).total == 0  # it began when our clock said 550
+    assert reader.streams(Choice(), at(300, 551)).total == 2
 
 
 def test_clock_skew_makes_nothing_negative(filled: Filled) -> None:

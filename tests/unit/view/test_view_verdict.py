@@ -137,6 +137,32 @@ def test_the_last_word_of_a_process_that_fell_silent() -> None:
     assert verdict.minutes_to_limit is None
 
 
+def test_the_last_word_of_one_that_was_started_anew_is_over_once_the_new_one_reports() -> None:
+    gone = watched(process=process(is_silent=True, last=400), until=400)
+    told = finding(is_current=False, last=390)
+
+    def beside(first: float = 410, **values: object) -> tuple[str, str]:
+        new = watched(2, process=process(2, first=first), since=first, **values)
+        return say(told, among=(gone, new))
+
+    assert beside() == ("No leak seen in the last 3 min.", "calm")
+    assert beside(samples=10, until=420) == ("Too early to say: watched for 10 s, it takes 2 min.", "early")
+    other = watched(2, process=process(2, first=410, service="stock"))
+    silent = watched(2, process=process(2, first=410, last=450, is_silent=True))
+    for among in ((gone, other), (gone, silent)):
+        assert say(told, among=among)[1] == "leak"
+    assert beside(first=399)[1] == "leak"  # it was there beside the other
+    assert beside(samples=0)[1] == "leak"  # nobody watches it
+
+
+def test_a_leak_of_the_new_process_is_told_of_before_that_of_the_old_one() -> None:
+    gone = watched(process=process(is_silent=True, last=400), until=400)
+    new = watched(2, process=process(2, first=410), since=410)
+    told = [finding(process=2), finding(is_current=False, last=390)]
+    verdict = judge(told, [gone, new], RANGE, 600)
+    assert (verdict.sentence, list(verdict.findings)) == (f"shop · i2: {KEEPS}.", told[:1])
+
+
 def test_no_leak_since_the_last_that_is_over() -> None:
     assert say(finding(is_current=False, last=180)) == ("No leak seen in the last 7 min.", "calm")
 
