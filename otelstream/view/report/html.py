@@ -153,12 +153,15 @@ def _table(
     name: str, columns: Sequence[tuple[str, str]], rows: Iterable[Mapping[str, tuple[str, float | None]]]
 ) -> str:
     head = "".join(f'<th><button type="button">{escape(label)}</button></th>' for _, label in columns)
-    body = "".join(f"<tr>{''.join(_cell(*row[key]) for key, _ in columns)}</tr>" for row in rows)
+    body = "".join(f"<tr>{''.join(_cell(key, *row[key]) for key, _ in columns)}</tr>" for row in rows)
     return f'<table id="{name}"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
 
 
-def _cell(text: str, number: float | None) -> str:
-    return f"<td>{escape(text)}</td>" if number is None else f'<td class="n" data-n="{number:.6g}">{escape(text)}</td>'
+def _cell(name: str, text: str, number: float | None) -> str:
+    if number is None:
+        return f"<td>{escape(text)}</td>"
+    side = "" if name == "outcomes" else ' class="n"'  # sorted as a number, and read as words
+    return f'<td{side} data-n="{number:.6g}">{escape(text)}</td>'
 
 
 def _count(found: Look) -> str:
