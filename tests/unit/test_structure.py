@@ -72,6 +72,14 @@ def test_the_core_knows_neither_grpc_nor_opentelemetry() -> None:
         assert not foreign, name
 
 
+def test_the_viewer_knows_the_names_and_the_words_and_nothing_of_the_instrumentation() -> None:
+    known = {"view", "semconv", "record", "findings", "wording", "slope", "_version"}
+    for path, module in modules().items():
+        if module == "view":
+            ours = {name.split(".")[1] for name in imports(path) if name.startswith("otelstream.")}
+            assert ours <= known, path
+
+
 def test_the_public_face_is_names_only() -> None:
     assert sorted(otelstream.__all__) == otelstream.__all__
     assert all(hasattr(otelstream, name) for name in otelstream.__all__)
