@@ -45,7 +45,7 @@ STACK_PACKAGES = docker.io iptables iproute2 busybox-static \
 .PHONY: help demo test test-all test-oldest test-zoo test-stack test-e2e lint bench dashboard screenshots etcd browser stack-binaries clean $(VERSIONS:%=test-%)
 
 help: ## Show this
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 24
+	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 24
 
 demo: $(VENV) ## Run the demo for 30 s: a viewer, a service that leaks, and its client
 	.venv/bin/otelstream demo --leak history --duration 30 $(ARGS)

@@ -11,10 +11,12 @@ import pytest
 if os.environ.get("OTELSTREAM_REQUIRE_ALL") != "1":
     pytest.importorskip("playwright", reason="the browser's driver is missing: pip install 'otelstream[e2e]'")
 
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, expect
 
 from tests.e2e import browser as chromium
 from tests.viewer import Viewer, viewing
+
+expect.set_options(timeout=20_000)  # ms; the machine may be busy
 
 
 @pytest.fixture(scope="session")
