@@ -215,7 +215,7 @@ class Page:
 
     async def _move(self, factor: float, by: float) -> None:
         """Zoom about the middle by ``factor``, and go ``by`` parts of what is shown to the right."""
-        shown, whole = self._last.shown, self._last.range
+        shown, whole = self._asked.zoom or self._last.shown, self._last.range  # keys may come faster than looks
         length = (shown.end - shown.start) * factor
         middle = (shown.start + shown.end) / 2 + by * (shown.end - shown.start)
         start = max(whole.start, min(middle - length / 2, whole.end - length))
