@@ -70,6 +70,22 @@ THEIRS = (
 )
 
 
+def made_with_theirs(monkeypatch: pytest.MonkeyPatch) -> Telemetry:
+    """What they record of ``make_calls``."""
+    theirs = Telemetry()
+    for owner in THEIRS:
+        owner().instrument(tracer_provider=theirs.tracer_provider)
+    # Their sync client ignores the provider it is given.
+    monkeypatch.setattr(trace, "_TRACER_PROVIDER", theirs.tracer_provider)
+    try:
+        make_calls()
+    finally:
+        for owner in THEIRS:
+            owner().uninstrument()
+            owner._instance = None
+    return theirs
+
+
 def as_theirs(span: ReadableSpan) -> tuple[Any, ...]:
     """What both say of a call."""
     attributes = {
@@ -82,17 +98,7 @@ def as_theirs(span: ReadableSpan) -> tuple[Any, ...]:
 
 def test_the_old_spelling_is_theirs(monkeypatch: pytest.MonkeyPatch) -> None:
     """Names, attributes and status of the same calls. ``rpc.user_agent`` is a metadata value, which we never record."""
-    theirs, ours = Telemetry(), Telemetry()
-    for owner in THEIRS:
-        owner().instrument(tracer_provider=theirs.tracer_provider)
-    # Their sync client ignores the provider it is given.
-    monkeypatch.setattr(trace, "_TRACER_PROVIDER", theirs.tracer_provider)
-    try:
-        make_calls()
-    finally:
-        for owner in THEIRS:
-            owner().uninstrument()
-            owner._instance = None
+    theirs, ours = made_with_theirs(monkeypatch), Telemetry()
     monkeypatch.setenv("OTEL_SEMCONV_STABILITY_OPT_IN", "rpc/old")
     with instrumented_with(ours):
         make_calls()

@@ -7,29 +7,17 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from opentelemetry import trace
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 
-from otelstream.testing import Telemetry
 from otelstream.view.intake import Signal, Taken
 from otelstream.view.model import Choice, TimeRange
 from otelstream.view.store.reader import Reader
-from tests.integration.test_contrib_spelling import THEIRS, make_calls
+from tests.integration.test_contrib_spelling import made_with_theirs
 from tests.unit.view.capture import capture_at
 
 
 def test_its_calls_are_streams_with_an_outcome(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    theirs = Telemetry()
-    for owner in THEIRS:
-        owner().instrument(tracer_provider=theirs.tracer_provider)
-    # Their sync client ignores the provider it is given.
-    monkeypatch.setattr(trace, "_TRACER_PROVIDER", theirs.tracer_provider)
-    try:
-        make_calls()
-    finally:
-        for owner in THEIRS:
-            owner().uninstrument()
-            owner._instance = None
+    theirs = made_with_theirs(monkeypatch)
     with capture_at(tmp_path / "capture.db") as capture:
         capture.clock.now_ns = time.time_ns()
         assert capture.take(Signal.TRACES, encode_spans(theirs.spans.all())) == Taken()
