@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Sequence
 
+from otelstream.view.store.clocks import offset_of
 from otelstream.view.store.transaction import transaction
 
 _SILENT_NS = 600 * 10**9
@@ -16,7 +17,12 @@ _POINT_SIZE = 40  # By of a row of ``point``, with its share of half-filled page
 _POINTS_SHARE = 4
 
 _ENDED = "SELECT id, windows FROM stream WHERE end_ns IS NOT NULL ORDER BY end_ns LIMIT ?"
-_SILENT = "SELECT id, windows FROM stream WHERE end_ns IS NULL AND due_ns < ? ORDER BY seen_ns LIMIT ?"
+_SILENT = """
+SELECT stream.id, windows FROM stream JOIN process ON process.id = stream.process
+WHERE end_ns IS NULL
+AND max(seen_ns + offset_of(last_ns, arrived_ns, gap_ns), :opened_ns) + (due_ns - seen_ns) < :before_ns
+ORDER BY seen_ns LIMIT :streams
+"""
 _OLDEST_STREAM = """
 SELECT min(start_ns) FROM (
   SELECT min(start_ns) AS start_ns FROM stream WHERE end_ns IS NULL
@@ -55,7 +61,9 @@ class Room:
         self._connection = connection
         self._max_size = max_size
         self._clock = clock
+        self._opened_ns = clock()
         self._points: int | None = None
+        connection.create_function("offset_of", 3, offset_of, deterministic=True)
 
     def make(self, wanted: int) -> bool:
         """Have what may leave do so until there is room for ``wanted`` By; False when there is none.
@@ -91,9 +99,16 @@ class Room:
         return self._drop_streams(self._connection.execute(_ENDED, (_STREAMS,)).fetchall())
 
     def _drop_silent(self) -> bool:
-        """They were to show a sign of life long ago. It may be that their process is gone, or that it can't send."""
-        before_ns = self._clock() - _SILENT_NS
-        return self._drop_streams(self._connection.execute(_SILENT, (before_ns, _STREAMS)).fetchall())
+        """They were to show a sign of life long ago, by our clock, and since we listen.
+
+        It may be that their process is gone, or that it can't send.
+        """
+        silent = {
+            "opened_ns": self._opened_ns,
+            "before_ns": self._clock() - _SILENT_NS,
+            "streams": _STREAMS,
+        }
+        return self._drop_streams(self._connection.execute(_SILENT, silent).fetchall())
 
     def _drop_streams(self, streams: Sequence[tuple[int, int]]) -> bool:
         """The first of these (id, windows); of one with very many windows only the oldest of those, at first."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from otelstream.view.model import Choice, Process, TimeRange
-from otelstream.view.store.read_clocks import offset_of
+from otelstream.view.store.clocks import offset_of
 
 S = 1_000_000_000
 """ns."""

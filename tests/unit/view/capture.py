@@ -24,9 +24,9 @@ MIB = 2**20
 class Capture:
     """Sends, waits until it is committed, and reads what is there then."""
 
-    def __init__(self, path: Path, max_size: int = 100 * MIB) -> None:
+    def __init__(self, path: Path, max_size: int = 100 * MIB, clock: FakeClock | None = None) -> None:
         self.path = path
-        self.clock = FakeClock()
+        self.clock = clock or FakeClock()
         self.store = Store(path, max_size, self.clock)
         self._reader = open_for_reading(path)
 
@@ -61,8 +61,8 @@ class Capture:
 
 
 @contextmanager
-def capture_at(path: Path, max_size: int = 100 * MIB) -> Iterator[Capture]:
-    capture = Capture(path, max_size)
+def capture_at(path: Path, max_size: int = 100 * MIB, clock: FakeClock | None = None) -> Iterator[Capture]:
+    capture = Capture(path, max_size, clock)
     try:
         yield capture
     finally:

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
+from otelstream.testing import FakeClock
 from otelstream.view.intake import Reason, Taken
 from otelstream.view.store.prune import used
 from tests.unit.view.capture import Capture, capture_at
@@ -90,6 +91,32 @@ def test_silent_streams_leave_when_no_ended_one_is_left(capture: Capture) -> Non
     assert 1 not in left
     assert set(range(8000, 8010)) <= set(left)
     assert nothing_is_orphaned(capture)
+
+
+def test_streams_of_a_clock_that_is_behind_are_not_silent(capture: Capture) -> None:
+    """20 min behind, and sent as soon as they were made: open, though all their times are long past."""
+    capture.clock.advance(1200)
+    capture.send(*(window(stream) for stream in range(1, 50)), resource={"service.name": "behind"})
+    capture.clock.advance(30)
+    fill(capture)
+    assert set(range(1, 50)) <= set(streams(capture))
+
+
+def test_streams_are_silent_only_while_somebody_listens(tmp_path: Path) -> None:
+    """A capture that is gone on with after an hour: its services ran on, and tell of their streams in their time."""
+    path = tmp_path / "capture.db"
+    with capture_at(path, SIZE) as capture:
+        capture.send(*(window(stream) for stream in range(1, 50)))
+    clock = FakeClock()
+    clock.advance(3600)
+    with capture_at(path, SIZE, clock) as capture:
+        clock.advance(20 + 599)
+        assert fill(capture) > 100
+        assert set(range(1, 50)) <= set(streams(capture))
+        clock.advance(2)
+        now = {"start_time_unix_nano": clock(), "end_time_unix_nano": clock()}
+        assert capture.send(*(window(stream, **now) for stream in range(8000, 8010))) == Taken()
+        assert 1 not in streams(capture)
 
 
 def fill(capture: Capture, first: int = 1000) -> int:
