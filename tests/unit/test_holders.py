@@ -209,6 +209,41 @@ CASES = {
         "queue.SimpleQueue held by module global `app.INBOX` (app.py:2)",
         None,
     ),
+    "a function in the middle of a call to it": (
+        """
+        class Service:
+            pass
+        SERVICES = {}
+        def history():
+            if not SERVICES:  # newer than the generator, so it is found later
+                SERVICES["a"] = Service()
+                SERVICES["a"].history = []
+            return SERVICES["a"].history
+        def receive():
+            while True:
+                history().extend((yield))
+        RECEIVER = receive()
+        next(RECEIVER)
+        def keep(messages):
+            RECEIVER.send(list(messages))
+        """,
+        "list `Service.history` (app.py:1)",
+        ("Service.history", "list of 20"),
+    ),
+    "only a function in the middle of a call": (
+        """
+        SLOT = []
+        def receive():
+            yield from SLOT.pop()
+        def keep(messages):
+            global RECEIVER
+            SLOT.append(list(messages))
+            RECEIVER = receive()
+            next(RECEIVER)
+        """,
+        "a value in receive (app.py:3)",
+        None,
+    ),
     "wrappers": (
         """
         class Envelope:

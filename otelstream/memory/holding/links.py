@@ -23,10 +23,12 @@ class Rank(IntEnum):
     """A variable: of a module, a class, a function."""
     ATTRIBUTE = 4
     """An attribute of one instance: it may be a wrapper that each message has."""
-    FOREIGN_MANY = 5
+    UNNAMED = 5
+    """What a function that waits is about to use: mostly a container with a name of its own, for a moment."""
+    FOREIGN_MANY = 6
     """Python's own or an installed package's."""
-    FOREIGN = 6
-    NONE = 7
+    FOREIGN = 7
+    NONE = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,5 +119,7 @@ def variable(
 
 
 def local(name: str, place: str, foreign: bool) -> Link:
-    """A local variable of a function that runs or waits."""
-    return variable(f"local `{name}` of {place}" if name else f"a value in {place}", "", foreign)
+    """A local variable of a function that runs or waits, or what it has without a name."""
+    if name:
+        return variable(f"local `{name}` of {place}", "", foreign)
+    return variable(f"a value in {place}", "", foreign, Rank.UNNAMED)

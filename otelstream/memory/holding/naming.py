@@ -71,6 +71,8 @@ def _longer(way: _Way, parent: Node, link: Link) -> _Way:
 def _rank(way: _Way, link: Link) -> Rank:
     if link.foreign:
         return Rank.FOREIGN_MANY if way.size >= _SOME else Rank.FOREIGN
+    if link.rank is Rank.UNNAMED:
+        return Rank.UNNAMED
     if way.size >= _MANY:
         return Rank.MANY
     if way.size >= _SOME or way.repeats >= _CHAIN:
