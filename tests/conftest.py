@@ -31,6 +31,8 @@ for name in ("grpc._channel", "grpc._server", "grpc.aio"):  # grpc imports the f
     import_module(name)
 UNTOUCHED = names_of_grpc()
 START_THREAD = threading.Thread.start
+# A shell has its jobs in the background ignore Ctrl-C, and the processes that tests start would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 SIGNALS = {number: signal.getsignal(number) for number in signal.valid_signals() - {signal.SIGALRM}}  # pytest-timeout's
 
 

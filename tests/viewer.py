@@ -10,7 +10,7 @@ import sys
 import tempfile
 import threading
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -103,9 +103,11 @@ def _running(command: list[str], cwd: Path | None, env: dict[str, str]) -> Itera
         process.stdout.close()
 
 
-def refused(*arguments: str, receiving: bool = True, **options: Any) -> subprocess.CompletedProcess[str]:
-    """A viewer that ends by itself. ``options`` are those of ``subprocess.run``."""
-    command = _command(*arguments, receiving=receiving)
+def refused(
+    *arguments: str, receiving: bool = True, through: Sequence[str] = (), **options: Any
+) -> subprocess.CompletedProcess[str]:
+    """A viewer that ends by itself; the command ``through`` starts it. ``options`` are those of ``subprocess.run``."""
+    command = [*through, *_command(*arguments, receiving=receiving)]
     return subprocess.run(command, capture_output=True, text=True, timeout=_START_S, check=False, **options)
 
 

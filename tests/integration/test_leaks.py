@@ -212,7 +212,8 @@ def test_the_debug_address(debug_address: None, instrumented: Telemetry) -> None
         wait_until(asked, "the leak to be told")
         report = reports[-1]
         assert report["findings"][0]["holder"] == f"list `Hoarder.history` {line_of('history')}"
-        assert "Hoarder.history" in get("/leaks?format=text").decode()
+        # Each asks anew, and what is measured every 100 ms is now and then in doubt.
+        wait_until(lambda: "Hoarder.history" in get("/leaks?format=text").decode(), "the leak in words")
         streams = json.loads(get("/streams"))
         assert {stream["method"] for stream in (streams if isinstance(streams, list) else streams["streams"])} == {
             f"{NAME}/Talk"

@@ -562,7 +562,6 @@ def test_ctrl_c_before_the_demo_is_there_leaves_nothing_behind() -> None:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509  # a job in the background ignores it
     )
     parent = psutil.Process(process.pid)
     wait_until(parent.children, "the server to start")

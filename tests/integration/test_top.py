@@ -328,7 +328,6 @@ class Terminal:
             stdin=self.secondary,
             stdout=self.secondary,
             stderr=self.secondary,
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509  # a job in the background ignores it
             env={**environment, "TERM": "xterm-256color", "COLUMNS": "100", "LINES": "30"},
         )
         self.output = ""

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import re
 import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -23,6 +22,12 @@ from tests.viewer import refused, viewing
 PR_CAPBSET_DROP = 24
 CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH = 1, 2
 """linux/prctl.h, linux/capability.h"""
+WITHOUT_ROOTS_RIGHTS = f"""
+import ctypes, os, sys
+for capability in ({CAP_DAC_OVERRIDE}, {CAP_DAC_READ_SEARCH}):
+    ctypes.CDLL(None).prctl({PR_CAPBSET_DROP}, capability)
+os.execvp(sys.argv[1], sys.argv[1:])
+"""
 
 
 @pytest.fixture(scope="module")
@@ -110,28 +115,23 @@ def test_a_capture_that_is_not_there_is_not_made(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def unprivileged() -> Callable[[], None]:
-    """What a child process does so that permissions keep it, too, from reading."""
+def unprivileged() -> Sequence[str]:
+    """The command that starts another such that permissions keep it, too, from reading."""
     if os.name != "posix":
         pytest.skip("permissions are POSIX's here")
     if os.geteuid() != 0:
-        return lambda: None
+        return ()
     if sys.platform != "linux":
         pytest.skip("root may read everything; only on Linux a process can be kept from it")
-    prctl = ctypes.CDLL(None).prctl
-
-    def drop() -> None:
-        for capability in (CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH):
-            prctl(PR_CAPBSET_DROP, capability)
-
-    tried = subprocess.run(["cat", "/proc/self/status"], stdout=subprocess.PIPE, text=True, check=True, preexec_fn=drop)
+    through = (sys.executable, "-c", WITHOUT_ROOTS_RIGHTS)
+    tried = subprocess.run([*through, "cat", "/proc/self/status"], stdout=subprocess.PIPE, text=True, check=True)
     effective = int(re.findall(r"CapEff:\s*(\w+)", tried.stdout)[0], 16)
     if effective & (1 << CAP_DAC_OVERRIDE | 1 << CAP_DAC_READ_SEARCH):
         pytest.skip("root may read everything, and may not give that up here")
-    return drop
+    return through
 
 
-def test_a_capture_that_is_not_ours_to_read(tmp_path: Path, capture: bytes, unprivileged: Callable[[], None]) -> None:
+def test_a_capture_that_is_not_ours_to_read(tmp_path: Path, capture: bytes, unprivileged: Sequence[str]) -> None:
     path = tmp_path / "secret.db"
     path.write_bytes(capture)
     path.chmod(0)
@@ -139,7 +139,7 @@ def test_a_capture_that_is_not_ours_to_read(tmp_path: Path, capture: bytes, unpr
     folder.mkdir(mode=0)
     try:
         for option, each in (([], path), (["--db"], path), ([], folder / "some.db")):
-            ended = refused(*option, str(each), receiving=bool(option), preexec_fn=unprivileged)
+            ended = refused(*option, str(each), receiving=bool(option), through=unprivileged)
             check(ended, each, "can't be opened")
     finally:
         folder.chmod(0o700)
