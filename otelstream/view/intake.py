@@ -15,6 +15,18 @@ class Signal(Enum):
     METRICS = "metrics"
     LOGS = "logs"
 
+    @property
+    def fields(self) -> tuple[str, str, str]:
+        """The repeated fields that lead from a request to its records: of resources, scopes, and records."""
+        return _FIELDS[self]
+
+
+_FIELDS = {
+    Signal.TRACES: ("resource_spans", "scope_spans", "spans"),
+    Signal.METRICS: ("resource_metrics", "scope_metrics", "metrics"),
+    Signal.LOGS: ("resource_logs", "scope_logs", "log_records"),
+}
+
 
 class Reason(Enum):
     """Why a record is not in the store. The value is what the page says."""

@@ -149,6 +149,8 @@ class Dropped:
 
     def add(self, reason: Reason, count: int = 1, example: str = "") -> None:
         """Count ``count`` records."""
+        if not count:  # a reason that is named is why something is missing
+            return
         self.counts[reason] += count
         if example and reason not in self.examples:
             self.examples[reason] = example[:100]

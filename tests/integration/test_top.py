@@ -29,6 +29,7 @@ from otelstream.observers import Guard
 from otelstream.runtime import debug_port
 from otelstream.testing import Telemetry, wait_until
 from otelstream.view import model
+from tests.command import one_sentence
 from tests.instrumented import instrumented_with
 from tests.reports import healthy, leaking, stream
 from tests.services import SyncHandlers, invoke, sync_server
@@ -42,13 +43,6 @@ def run(*arguments: object, **env: str) -> Result:
     result = CliRunner().invoke(main, ["top", "--interval", "0.1", *map(str, arguments)], env={**NO_TOKENS, **env})
     assert result.exception is None or isinstance(result.exception, SystemExit)
     return result
-
-
-def one_sentence(result: Result) -> str:
-    """What went wrong, as a person reads it."""
-    assert result.exit_code == 2
-    assert "Traceback" not in result.output
-    return " ".join(result.output.split())
 
 
 # A service

@@ -17,6 +17,7 @@ from otelstream.cli import leaks, main
 from otelstream.debug.server import Address, DebugServer, DebugSources
 from otelstream.findings import LeakReport
 from otelstream.observers import Guard
+from tests.command import one_sentence
 from tests.reports import KEPT, NO_DEADLINE, healthy, leaking
 
 VARIABLE = "OTEL_PYTHON_OTELSTREAM_DEBUG_TOKEN"
@@ -53,13 +54,6 @@ def run(*arguments: object, **env: str) -> Result:
     result = CliRunner().invoke(main, ["leaks", *map(str, arguments)], env={VARIABLE: None, **env})
     assert result.exception is None or isinstance(result.exception, SystemExit)
     return result
-
-
-def one_sentence(result: Result) -> str:
-    """What went wrong, as a person reads it."""
-    assert result.exit_code == 2
-    assert "Traceback" not in result.output
-    return " ".join(result.output.split())
 
 
 def test_a_leak_is_shown_and_is_status_1() -> None:

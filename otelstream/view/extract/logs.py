@@ -10,9 +10,8 @@ from typing import Any
 from otelstream import semconv
 from otelstream.findings import Severity
 from otelstream.view.extract.attributes import MOST_ATTRIBUTES, chosen, is_time, number, text
-from otelstream.view.extract.resource import process_of
-from otelstream.view.intake import Reason, Signal
-from otelstream.view.rows import Batch, FindingRow, Group
+from otelstream.view.intake import Reason
+from otelstream.view.rows import Dropped, FindingRow, Group
 
 _EVENT_NAME = "event.name"  # an attribute, until log records had a field for it
 _WARN, _ERROR = 13, 17  # severity numbers: the logs data model, "Severity"
@@ -22,27 +21,15 @@ _NAMES = {
 }
 
 
-def extract_logs(request: Any, now_ns: int) -> Batch:
-    """What to keep of an ``ExportLogsServiceRequest``."""
-    batch = Batch(Signal.LOGS)
-    for resource_logs in request.resource_logs:
-        process = process_of(resource_logs.resource)
-        group = None if process is None else Group(process)
-        for scope_logs in resource_logs.scope_logs:
-            if group is None:
-                batch.dropped.add(Reason.TOO_MANY_ATTRIBUTES, len(scope_logs.log_records), "a resource")
-                continue
-            for record in scope_logs.log_records:
-                reason = _add(group, record, now_ns)
-                if reason is not None:
-                    batch.dropped.add(reason)
-        if group is not None:
-            batch.groups.append(group)
-    return batch
+def add_log_record(group: Group, dropped: Dropped, record: Any, now_ns: int) -> None:
+    """Add the leak that ``record`` tells of; or count it, and why."""
+    reason = _add(group, record, now_ns)
+    if reason is not None:
+        dropped.add(reason)
 
 
 def _add(group: Group, record: Any, now_ns: int) -> Reason | None:
-    """Add the leak that ``record`` tells of; or why it is not kept."""
+    """Why it is not kept."""
     if len(record.attributes) > MOST_ATTRIBUTES:
         return Reason.TOO_MANY_ATTRIBUTES
     attributes = chosen(record.attributes, _NAMES)

@@ -13,9 +13,8 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 from otelstream import semconv
 from otelstream.view.extract import calls
 from otelstream.view.extract.attributes import MOST_ATTRIBUTES, chosen, count, is_time, number, text, whole
-from otelstream.view.extract.resource import process_of
-from otelstream.view.intake import Reason, Signal
-from otelstream.view.rows import Batch, FindingRow, Group, StreamRow, WindowRow
+from otelstream.view.intake import Reason
+from otelstream.view.rows import Dropped, FindingRow, Group, StreamRow, WindowRow
 
 _SIDES = {Span.SPAN_KIND_SERVER: "server", Span.SPAN_KIND_CLIENT: "client"}
 _NO_TRACE_ID, _NO_SPAN_ID = bytes(16), bytes(8)
@@ -30,27 +29,15 @@ _NAMES = calls.NAMES | {
 }
 
 
-def extract_spans(request: Any, now_ns: int) -> Batch:
-    """What to keep of an ``ExportTraceServiceRequest``."""
-    batch = Batch(Signal.TRACES)
-    for resource_spans in request.resource_spans:
-        process = process_of(resource_spans.resource)
-        group = None if process is None else Group(process)
-        for scope_spans in resource_spans.scope_spans:
-            if group is None:
-                batch.dropped.add(Reason.TOO_MANY_ATTRIBUTES, len(scope_spans.spans), "a resource")
-                continue
-            for span in scope_spans.spans:
-                reason = _add(group, span, now_ns)
-                if reason is not None:
-                    batch.dropped.add(reason, 1, text(span.name))
-        if group is not None:
-            batch.groups.append(group)
-    return batch
+def add_span(group: Group, dropped: Dropped, span: Any, now_ns: int) -> None:
+    """Add what ``span`` is; or count it, and why."""
+    reason = _add(group, span, now_ns)
+    if reason is not None:
+        dropped.add(reason, 1, text(span.name))
 
 
 def _add(group: Group, span: Any, now_ns: int) -> Reason | None:
-    """Add what ``span`` is; or why it is not kept."""
+    """Why it is not kept."""
     if len(span.attributes) > MOST_ATTRIBUTES:
         return Reason.TOO_MANY_ATTRIBUTES
     attributes = chosen(span.attributes, _NAMES)

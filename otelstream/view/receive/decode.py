@@ -36,11 +36,6 @@ _REQUESTS: dict[Signal, type[ExportTraceServiceRequest | ExportMetricsServiceReq
     Signal.METRICS: ExportMetricsServiceRequest,
     Signal.LOGS: ExportLogsServiceRequest,
 }
-_LISTS = {
-    Signal.TRACES: ("resource_spans", "scope_spans", "spans"),
-    Signal.METRICS: ("resource_metrics", "scope_metrics", "metrics"),
-    Signal.LOGS: ("resource_logs", "scope_logs", "log_records"),
-}
 _ONE_AT_A_TIME = threading.Lock()
 """Held while protobuf is read, so that what is too much when it is read comes once."""
 _GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS
@@ -120,7 +115,7 @@ def _from_protobuf(signal: Signal, body: bytes) -> ExportRequest:
             request.ParseFromString(body)
         except (DecodeError, RecursionError):
             raise _malformed(f"The body is no {request.DESCRIPTOR.name} in protobuf.") from None
-        _check_count(request, _LISTS[signal])
+        _check_count(request, signal)
     return request
 
 
@@ -132,19 +127,19 @@ def _from_json(signal: Signal, body: bytes) -> ExportRequest:
         otlp_json.parse(body, request)
     except otlp_json.NotOtlp as error:
         raise _malformed(f"The body is no {request.DESCRIPTOR.name} in JSON: {error}.") from None
-    _check_count(request, _LISTS[signal])
+    _check_count(request, signal)
     return request
 
 
-def _check_count(request: ExportRequest, lists: tuple[str, str, str]) -> None:
+def _check_count(request: ExportRequest, signal: Signal) -> None:
     count = 0
     messages: list[Any] = [request]
-    for name in lists:
+    for name in signal.fields:
         nested = [getattr(message, name) for message in messages]
         count += sum(map(len, nested))
         if count > RECORDS_LIMIT:
             raise _too_much(f"The request has more than {RECORDS_LIMIT:,} records")
-        if name != lists[-1]:
+        if name != signal.fields[-1]:
             messages = list(chain.from_iterable(nested))
 
 

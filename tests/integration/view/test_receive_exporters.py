@@ -143,26 +143,25 @@ def test_busy_is_sent_again_after_the_time_it_says(
 # The token
 
 
-def test_the_token_is_asked_for_over_grpc(span: ReadableSpan, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize(
+    ("send", "receiver_of", "said"),
+    [(send_over_grpc, grpc_receiver, "UNAUTHENTICATED"), (send_over_http, http_receiver, "401")],
+)
+def test_the_token_is_asked_for(
+    span: ReadableSpan,
+    send: Callable[..., bool],
+    receiver_of: Callable[..., Any],
+    said: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     kept = Kept()
-    with grpc_receiver(kept, TOKEN) as receiver:
-        assert not send_over_grpc(span, receiver.port)
-        assert not send_over_grpc(span, receiver.port, headers={"authorization": "Bearer another"})
-        assert send_over_grpc(span, receiver.port, headers={"authorization": f"Bearer {TOKEN}"})
+    with receiver_of(kept, TOKEN) as receiver:
+        assert not send(span, receiver.port)
+        assert not send(span, receiver.port, headers={"authorization": "Bearer another"})
+        assert send(span, receiver.port, headers={"authorization": f"Bearer {TOKEN}"})
     assert len(kept.requests) == 1
     assert kept.counts == {Reason.REFUSED: 2}
-    assert "UNAUTHENTICATED" in caplog.text
-
-
-def test_the_token_is_asked_for_over_http(span: ReadableSpan, caplog: pytest.LogCaptureFixture) -> None:
-    kept = Kept()
-    with http_receiver(kept, TOKEN) as receiver:
-        assert not send_over_http(span, receiver.port)
-        assert not send_over_http(span, receiver.port, headers={"authorization": "Bearer another"})
-        assert send_over_http(span, receiver.port, headers={"authorization": f"Bearer {TOKEN}"})
-    assert len(kept.requests) == 1
-    assert kept.counts == {Reason.REFUSED: 2}
-    assert "401" in caplog.text
+    assert said in caplog.text
 
 
 def test_what_the_refusal_says_to_set_is_what_the_sdk_understands(

@@ -15,6 +15,7 @@ import pytest
 from otelstream.view.intake import Busy, Reason, Taken
 from otelstream.view.store import writer
 from otelstream.view.store.files import check, open_for_reading
+from tests.disk import small_disk
 from tests.unit.view.capture import Capture, capture_at, connect
 from tests.unit.view.messages import gauge, interval_span, leak_record, stream_span
 
@@ -64,28 +65,18 @@ def test_files_that_may_not_grow(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of 1 MB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=1m", "none", str(folder)], check=False, capture_output=True
-    )
-    if mounted.returncode:
-        pytest.skip(f"only root mounts a small disk: {mounted.stderr.decode().strip()}")
-    try:
+def disk(tmp_path: Path) -> Iterator[Path]:
+    with small_disk(tmp_path / "disk", "1m") as folder:
         yield folder
-    finally:
-        subprocess.run(["umount", str(folder)], check=True)
 
 
 @LINUX
-def test_a_full_disk(small_disk: Path) -> None:
-    with capture_at(small_disk / "capture.db") as capture:
+def test_a_full_disk(disk: Path) -> None:
+    with capture_at(disk / "capture.db") as capture:
         assert capture.send(*map(interval_span, range(1, 4))) == Taken()
         assert "full" in refused(capture, 4).why
         assert capture.send(interval_span(3)) == Taken()
-        subprocess.run(["mount", "-o", "remount,size=64m", str(small_disk)], check=True)
+        subprocess.run(["mount", "-o", "remount,size=64m", str(disk)], check=True)
         goes_on(capture)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import sqlite3
@@ -146,6 +147,20 @@ def test_a_capture_that_is_not_ours_to_read(tmp_path: Path, capture: bytes, unpr
         path.chmod(0o600)
     assert path.read_bytes() == capture
     assert sorted(os.listdir(tmp_path)) == ["closed", "secret.db"]
+
+
+def test_a_capture_in_a_folder_that_is_read_only(tmp_path: Path, capture: bytes, unprivileged: Sequence[str]) -> None:
+    path = tmp_path / "capture.db"
+    path.write_bytes(capture)
+    with closing(sqlite3.connect(path)) as other:  # as a viewer leaves it that was killed, or had a reader at its end
+        other.execute("PRAGMA journal_mode = WAL")
+    tmp_path.chmod(0o500)
+    try:
+        ended = refused(str(path), "--json", receiving=False, through=unprivileged)
+    finally:
+        tmp_path.chmod(0o700)
+    assert ended.returncode == 0, ended.stderr
+    assert json.loads(ended.stdout)["streams"]
 
 
 def test_two_viewers_do_not_write_to_one_file(tmp_path: Path) -> None:

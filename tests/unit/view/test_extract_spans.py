@@ -232,6 +232,11 @@ def test_of_a_resource_with_too_many_attributes_nothing_is_kept() -> None:
     assert dict(batch.dropped.counts) == {Reason.TOO_MANY_ATTRIBUTES: 2}
 
 
+def test_of_such_a_resource_without_anything_nothing_is_missing() -> None:
+    batch = extracted(resource={f"a{index}": 1 for index in range(1001)})
+    assert dict(batch.dropped.counts) == {}
+
+
 def test_up_to_a_day_ahead_of_us_is_another_clock() -> None:
     assert window_of(interval_span(end_time_unix_nano=NOW + 86_400 * SECOND)).number == 1
 

@@ -220,20 +220,6 @@ def test_a_lock_that_was_removed_while_it_was_opened_is_none(
     assert not lock_file(path).exists()
 
 
-def test_a_capture_in_a_folder_that_is_read_only(path: Path) -> None:
-    if os.geteuid() == 0:
-        pytest.skip("root may write everywhere")
-    make(path)
-    with closing(connect(path)) as other:  # as a viewer leaves it that was killed, or had a reader when it ended
-        other.execute("PRAGMA journal_mode = WAL")
-    path.parent.chmod(0o500)
-    try:
-        with closing(open_for_reading(path)) as reader:
-            assert reader.execute("SELECT windows FROM stream").fetchall() == [(1,)]
-    finally:
-        path.parent.chmod(0o700)
-
-
 # temporary ones
 
 
