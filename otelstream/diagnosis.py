@@ -31,8 +31,8 @@ _SAMPLES_SEARCHED = 8
 """Retained messages of a method whose holders are looked for: each costs time that the process stands still."""
 _HOLDER_INTERVALS = 30
 """How long a holder that was found stands."""
-_ANNOUNCED_INTERVALS = 30
-"""A leak that lasts is announced again after as many: who listens since a moment ago must hear of it, too."""
+_ANNOUNCED_INTERVALS, _ANNOUNCED_NS = 30, 300 * 10**9
+"""A leak that lasts is announced again after as many, or 5 min: who listens since a moment ago must hear of it, too."""
 _AT_MOST_ONE_IN = 100
 """Part of the time that looking at tasks takes."""
 _MOST_ROWS = 100
@@ -59,7 +59,7 @@ class Diagnosis:
         streams: Streams,
         announce: Callable[[Finding], None],
     ) -> None:
-        """``announce`` is told of each leak that appears, and again every 30 intervals while it lasts."""
+        """``announce`` is told of each leak that appears, and again after 30 intervals, or 5 min, while it lasts."""
         self._config = config
         self._calls = calls
         self._metrics = metrics
@@ -111,7 +111,7 @@ class Diagnosis:
             for side in (finding.side,) if finding.side else [side.value for side in Side]:
                 found[finding.method or "", side] = finding
         self._found = found
-        again_ns = self._intervals_ns(_ANNOUNCED_INTERVALS)
+        again_ns = min(self._intervals_ns(_ANNOUNCED_INTERVALS), _ANNOUNCED_NS)
         self._announced = {key: told for key, told in self._announced.items() if abs(now_ns - told) < again_ns}
         for finding in named:
             if _key(finding) not in self._announced:

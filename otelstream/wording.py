@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from operator import attrgetter
 
 from otelstream.findings import Finding, Kind, OpenStream
@@ -72,6 +73,19 @@ def rate(finding: Finding) -> str:
     known = f" (+{size(memory.per_minute)})" if memory else ""
     share = f", which is {100 * finding.share:.0f} % of the process's growth" if finding.share is not None else ""
     return f"+{count(growth.per_minute, growth.unit)}{known} per minute{share}"
+
+
+def short_names(methods: Iterable[str]) -> dict[str, str]:
+    """By whole name: ``Service/Method`` of ``pkg.v1.Service/Method``, or all of it where two would look alike."""
+    names = {method: short(method) for method in methods}
+    counts = Counter(names.values())
+    return {method: name if counts[name] == 1 else method for method, name in names.items()}
+
+
+def short(method: str) -> str:
+    """``Service/Method`` of ``pkg.v1.Service/Method``."""
+    service, slash, name = method.rpartition("/")
+    return f"{service.rpartition('.')[2]}{slash}{name}"
 
 
 def count(number: float, unit: str) -> str:

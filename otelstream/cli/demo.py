@@ -81,7 +81,7 @@ def command(leak: str, duration: float, rate: float, streams: int, aio: bool, po
 def _say_where(env: dict[str, str], console: Console, stack: ExitStack) -> None:
     """Say where the demo is to be seen: in a collector that listens, or in a viewer that lives as long as ``stack``."""
     from otelstream.demo import viewer  # noqa: PLC0415  # see above
-    from otelstream.demo.endpoint import endpoint_of, listens, local_port  # noqa: PLC0415
+    from otelstream.demo.endpoint import endpoint_of, is_over_http, listens, local_port  # noqa: PLC0415
 
     def say(sentence: str) -> None:
         console.print(sentence, markup=False, soft_wrap=True)
@@ -92,17 +92,18 @@ def _say_where(env: dict[str, str], console: Console, stack: ExitStack) -> None:
         say(f"Exporting to {endpoint}")
         return
     if port is not None and viewer.is_installed():
-        over_http = env.get("OTEL_EXPORTER_OTLP_PROTOCOL", "").startswith("http")
+        option = "--http-port" if is_over_http(env) else "--grpc-port"
         try:
-            url = stack.enter_context(viewer.running("--http-port" if over_http else "--grpc-port", port))
+            url = stack.enter_context(viewer.running(option, port))
         except viewer.CannotShowError as error:
             say(f"otelstream view did not start: {error}. This run is shown here only.")
         else:
             say(f"Streams and memory: {url}")
             return
     else:
+        here = "leave OTEL_EXPORTER_OTLP_ENDPOINT unset" if viewer.is_installed() else "pip install 'otelstream[view]'"
         say(
-            f"Nothing listens at {endpoint}: this run is shown here only. To see it in a browser, "
-            "pip install 'otelstream[view]'; or start a collector there, or name one in OTEL_EXPORTER_OTLP_ENDPOINT."
+            f"Nothing listens at {endpoint}: this run is shown here only. To see it in a browser, {here}; "
+            "or start a collector there, or name one in OTEL_EXPORTER_OTLP_ENDPOINT."
         )
     env.update({f"OTEL_{signal}_EXPORTER": "none" for signal in ("TRACES", "METRICS", "LOGS")})

@@ -7,11 +7,12 @@ import sys
 import time
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
 from otelstream.cli import ask
+from otelstream.view.addresses import PAGE_PORT, TOKEN_VARIABLE
 
 if TYPE_CHECKING:
     from otelstream.debug.http import Address
@@ -20,9 +21,8 @@ if TYPE_CHECKING:
     from otelstream.top.snapshot import Snapshot
     from otelstream.top.viewer import Viewer
 
-_VIEWER_ADDRESS = "127.0.0.1:4319"
+_VIEWER_ADDRESS = f"127.0.0.1:{PAGE_PORT}"
 _SERVICE_ADDRESS = "127.0.0.1:6060"
-_VIEW_TOKEN = "OTEL_PYTHON_OTELSTREAM_VIEW_TOKEN"  # noqa: S105  # where it is, not what it is
 _SORTS = ("age", "idle", "messages", "bytes", "retained")
 _TIMEOUT_S = 10.0
 _REPORT_TIMEOUT_S = 30.0
@@ -32,7 +32,7 @@ _INTERRUPTED = 130
 
 _START = "Start a viewer with `otelstream view`, or a service with `otelstream run python server.py`."
 _WRITE = f"Write the HOST:PORT of a viewer's page ({_VIEWER_ADDRESS}) or of a debug address ({_SERVICE_ADDRESS})."
-_VIEWER = ask.Asked("otelstream viewer", "the viewer", _VIEW_TOKEN, _START, _WRITE)
+_VIEWER = ask.Asked("otelstream viewer", "the viewer", TOKEN_VARIABLE, _START, _WRITE)
 _SERVICE = ask.Asked("otelstream debug address", "the service", ask.DEBUG_TOKEN, _START, _WRITE)
 
 
@@ -48,7 +48,7 @@ _SERVICE = ask.Asked("otelstream debug address", "the service", ask.DEBUG_TOKEN,
 @click.option("--once", is_flag=True, help="Print the tables once and end, as where there is no terminal.")
 @click.option(
     "--token",
-    help=f"Theirs. Better in {_VIEW_TOKEN} or {ask.DEBUG_TOKEN}: others on this machine can read arguments.",
+    help=f"Theirs. Better in {TOKEN_VARIABLE} or {ask.DEBUG_TOKEN}: others on this machine can read arguments.",
 )
 def command(address: str | None, interval: float, sort: str, limit: int, once: bool, token: str | None) -> None:
     """Show the open streams and the memory of what is running, again and again until Ctrl-C.
@@ -69,7 +69,7 @@ def command(address: str | None, interval: float, sort: str, limit: int, once: b
     console = Console(highlight=False, width=None if is_terminal else _WIDE)
     is_live = is_terminal and not console.is_dumb_terminal and not once
     try:
-        source, snapshot = _find(address, token)
+        source, snapshot = _find(address, _Wanted(token, sort, limit))
         if is_live:
             look = partial(_look_again, source)
             live.run(snapshot, look, lambda seen: Tables(seen, sort, limit, fit=True), interval, console)
@@ -81,21 +81,31 @@ def command(address: str | None, interval: float, sort: str, limit: int, once: b
         sys.exit(0 if is_live else _INTERRUPTED)
 
 
+class _Wanted(NamedTuple):
+    token: str | None
+    sort: str
+    limit: int
+
+
 class _Source:
     """A viewer or a service at an address."""
 
-    def __init__(self, where: Address, asked: ask.Asked, token: str | None) -> None:
+    def __init__(self, where: Address, asked: ask.Asked, wanted: _Wanted) -> None:
         self._where = where
         self._asked = asked
-        self._token = token or os.environ.get(asked.token)
+        self._wanted = wanted
+        self._token = wanted.token or os.environ.get(asked.token)
         self._source = self._made()
         self.looks_needed = self._source.looks_needed
 
     def _made(self) -> Viewer | Service:
         from otelstream.top.service import Service  # noqa: PLC0415  # see above
+        from otelstream.top.table import OF_STREAMS  # noqa: PLC0415
         from otelstream.top.viewer import Viewer  # noqa: PLC0415
 
-        return Viewer(self._get) if self._asked is _VIEWER else Service(self._get, self._report)
+        if self._asked is _VIEWER:
+            return Viewer(self._get, OF_STREAMS[self._wanted.sort], self._wanted.limit)
+        return Service(self._get, self._report)
 
     def look(self) -> Snapshot:
         """Raises ``ask.CannotAsk``."""
@@ -117,23 +127,23 @@ class _Source:
             return f"There is no verdict: {error.message}"
 
 
-def _find(text: str | None, token: str | None) -> tuple[_Source, Snapshot]:
+def _find(text: str | None, wanted: _Wanted) -> tuple[_Source, Snapshot]:
     """Who is at the address that was written, or at one of the default ones, and the first look at it."""
     if text is not None:
-        return _open(ask.address(text), token)
+        return _open(ask.address(text), wanted)
     for default in (_VIEWER_ADDRESS, _SERVICE_ADDRESS):
         with suppress(ask.NobodyThere, ask.Stranger):
-            return _open(ask.address(default), token)
+            return _open(ask.address(default), wanted)
     raise ask.NobodyThere(
         f"There is neither a viewer at {_VIEWER_ADDRESS} nor a service's debug address at {_SERVICE_ADDRESS}. {_START}"
     )
 
 
-def _open(where: Address, token: str | None) -> tuple[_Source, Snapshot]:
+def _open(where: Address, wanted: _Wanted) -> tuple[_Source, Snapshot]:
     """A viewer or a service: what it answers tells."""
     wants_token, whys = False, []
     for asked in (_VIEWER, _SERVICE):
-        source = _Source(where, asked, token)
+        source = _Source(where, asked, wanted)
         try:
             return source, source.look()
         except ask.WrongToken:

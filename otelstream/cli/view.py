@@ -12,10 +12,11 @@ from urllib.parse import quote
 
 import click
 
+from otelstream.view.addresses import GRPC_PORT, HTTP_PORT, PAGE_PORT, TOKEN_VARIABLE
+
 if TYPE_CHECKING:
     from otelstream.view.viewer import Settings
 
-_TOKEN = "OTEL_PYTHON_OTELSTREAM_VIEW_TOKEN"  # noqa: S105  # where it is, not what it is
 _SIZES = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 _LEAST_SIZE = 16 << 20
 """By: one request may take as much."""
@@ -43,11 +44,13 @@ def size(_context: click.Context | None, _parameter: click.Parameter | None, val
     show_default=True,
     help="The oldest ended streams leave first.",
 )
-@click.option("--port", type=_PORT, default=4319, show_default=True, help="The page's. 0: a free one.")
-@click.option("--grpc-port", type=_PORT, default=4317, show_default=True, help="OTLP over gRPC. 0: a free one.")
-@click.option("--http-port", type=_PORT, default=4318, show_default=True, help="OTLP over HTTP. 0: a free one.")
+@click.option("--port", type=_PORT, default=PAGE_PORT, show_default=True, help="The page's. 0: a free one.")
+@click.option("--grpc-port", type=_PORT, default=GRPC_PORT, show_default=True, help="OTLP over gRPC. 0: a free one.")
+@click.option("--http-port", type=_PORT, default=HTTP_PORT, show_default=True, help="OTLP over HTTP. 0: a free one.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen. Another one needs a token.")
-@click.option("--token", envvar=_TOKEN, help=f"Ask for it. Better in {_TOKEN}: others can read arguments.")
+@click.option(
+    "--token", envvar=TOKEN_VARIABLE, help=f"Ask for it. Better in {TOKEN_VARIABLE}: others can read arguments."
+)
 @click.option("--jaeger", metavar="URL", help="Link each stream to its trace there, such as http://localhost:16686")
 @click.option("--html", metavar="FILE", type=Path, help="Write FILE.db as one HTML file and end.")
 @click.option("--json", "as_json", is_flag=True, help="Print FILE.db as JSON and end.")

@@ -14,7 +14,8 @@ from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from typing import IO
 
-_PAGE_PORT = 4319
+from otelstream.view.addresses import PAGE_PORT
+
 _START_S = 60.0
 """Longest time to start: the machine may be busy."""
 _END_S = 10.0
@@ -36,7 +37,7 @@ def running(option: str, port: int) -> Iterator[str]:
 
     ``option`` is the viewer's that says which protocol: ``--grpc-port`` or ``--http-port``.
     """
-    ports = {"--grpc-port": 0, "--http-port": 0, "--port": _PAGE_PORT if _is_free(_PAGE_PORT) else 0, option: port}
+    ports = {"--grpc-port": 0, "--http-port": 0, "--port": PAGE_PORT if _is_free(PAGE_PORT) else 0, option: port}
     arguments = [word for name, number in ports.items() for word in (name, str(number))]
     process = subprocess.Popen(
         [sys.executable, "-m", "otelstream.demo.viewer", *arguments],

@@ -13,6 +13,7 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
+from otelstream import wording
 from otelstream.report import clean, duration, size
 from otelstream.top.snapshot import MethodRow, ProcessRow, Snapshot, StreamRow
 
@@ -31,7 +32,8 @@ _OF_METHODS = {
     "bytes": "bytes_per_s",
     "retained": "retained",
 }
-_OF_STREAMS = {**_OF_METHODS, "age": "age"}
+OF_STREAMS = {**_OF_METHODS, "age": "age"}
+"""The field of ``StreamRow`` that each sorts by."""
 _LEVELS = {"leak": "bold red", "calm": "bold green", "early": "bold yellow", "empty": "bold"}
 _OPEN = "open"
 _SHORTEST = 8
@@ -73,7 +75,7 @@ class Tables:
         """What is shown in ``left`` lines: of processes a quarter at most, of methods half of what then remains."""
         processes = _sorted(self.snapshot.processes, "resident")
         methods = _sorted(self.snapshot.methods, _OF_METHODS[self.sort])
-        streams = _sorted(self.snapshot.streams, _OF_STREAMS[self.sort])[: self.limit]
+        streams = _sorted(self.snapshot.streams, OF_STREAMS[self.sort])[: self.limit]
         if left is not None:
             processes = processes[: max(left // 4, 1)]
             left -= len(processes)
@@ -184,16 +186,7 @@ def _least(name: str, cells: Iterable[str]) -> int:
 
 
 def _short(methods: Iterable[str]) -> dict[str, str]:
-    """``Service/Method`` by full name where no other one shown would read the same; else the full name."""
-    packages: dict[str, set[str]] = {}
-    for method in methods:
-        packages.setdefault(_unpacked(method), set()).add(method)
-    return {method: clean(short if len(same) == 1 else method) for short, same in packages.items() for method in same}
-
-
-def _unpacked(method: str) -> str:
-    service, slash, name = method.rpartition("/")
-    return f"{service.rpartition('.')[2]}{slash}{name}"
+    return {method: clean(name) for method, name in wording.short_names(methods).items()}
 
 
 def _size(count: float | None) -> str:

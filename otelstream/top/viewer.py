@@ -6,21 +6,20 @@ from collections.abc import Callable
 
 from otelstream.top.snapshot import Fields, MethodRow, ProcessRow, Snapshot, StreamRow, read
 
-PATH = "/api/live"
-
 
 class Viewer:
     """Knows the rates itself, and the verdict: one question per snapshot."""
 
     looks_needed = 1
 
-    def __init__(self, get: Callable[[str], bytes]) -> None:
-        """``get`` answers the body at a path."""
+    def __init__(self, get: Callable[[str], bytes], sort: str, limit: int) -> None:
+        """``get`` answers the body at a path; wanted are the ``limit`` streams with most of ``sort``, their field."""
         self._get = get
+        self._path = f"/api/live?sort={sort}&limit={limit}"
 
     def look(self) -> Snapshot:
         """Ask. Raises ``Malformed``, and what ``get`` raises."""
-        return _snapshot(read(self._get(PATH)))
+        return _snapshot(read(self._get(self._path)))
 
 
 def _snapshot(data: Fields) -> Snapshot:

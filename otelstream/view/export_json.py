@@ -15,7 +15,6 @@ _PAGE = 10_000
 _RECENT_S = 300.0
 """What ``live`` looks back on for rates, outcomes and growth."""
 _VERDICT_S = 900.0
-_MOST_STREAMS = 50
 
 
 def to_dict(reader: Reader, choice: Choice, time_range: TimeRange) -> dict[str, Any]:
@@ -51,8 +50,11 @@ def _all_streams(reader: Reader, choice: Choice, time_range: TimeRange) -> Itera
         offset, total = offset + _PAGE, page.total
 
 
-def live(reader: Reader) -> dict[str, Any]:
-    """The last minutes, small: verdict, processes with their memory, methods, the oldest streams that go on."""
+def live(reader: Reader, sort: str = "age", limit: int = 50) -> dict[str, Any]:
+    """The last minutes, small: verdict, processes with their memory, methods, and of the streams that go on the first.
+
+    They are ``limit`` at most, those with most of ``sort``, a field of ``StreamRow``: else it raises ``ValueError``.
+    """
     now = reader.now()
     recent = TimeRange(now - _RECENT_S, now)
     processes = [
@@ -60,8 +62,8 @@ def live(reader: Reader) -> dict[str, Any]:
         for process in reader.overview().processes
         if not process.is_silent or process.last >= recent.start  # a clock may be behind
     ]
-    pages = [reader.streams(Choice(state=state), recent, limit=_MOST_STREAMS) for state in ("open", "silent")]
-    oldest = sorted((row for page in pages for row in page.rows), key=lambda row: -row.age)[:_MOST_STREAMS]
+    pages = [reader.streams(Choice(state=state), recent, sort, limit=limit) for state in ("open", "silent")]
+    rows = sorted((row for page in pages for row in page.rows), key=lambda row: _first(getattr(row, sort)))[:limit]
     made = {
         "time": now,
         "verdict": asdict(reader.verdict(Choice(), TimeRange(now - _VERDICT_S, now))),
@@ -69,10 +71,15 @@ def live(reader: Reader) -> dict[str, Any]:
             _process(each, recent) for each in reader.memory([process.id for process in processes], recent, 64)
         ],
         "methods": [asdict(row) for row in reader.methods(Choice(), recent)],
-        "streams": [asdict(row) for row in oldest],
+        "streams": [asdict(row) for row in rows],
         "streams_total": sum(page.total for page in pages),
     }
     return _strict(made)  # type: ignore[no-any-return]
+
+
+def _first(value: float | None) -> tuple[bool, float]:
+    """Sorts the most first, and what is not known last."""
+    return value is None, -(value or 0.0)
 
 
 def _process(memory: Memory, time_range: TimeRange) -> dict[str, Any]:

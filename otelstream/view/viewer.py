@@ -10,15 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from otelstream.view.access import Access
+from otelstream.view.addresses import GRPC_PORT, TOKEN_VARIABLE
 from otelstream.view.page.page import Setting
 from otelstream.view.page.server import PageServer, application
 from otelstream.view.receive import GrpcReceiver, HttpReceiver, listen
 from otelstream.view.store import files
 from otelstream.view.store.reader import Reader
 from otelstream.view.store.writer import Store
-
-GRPC_PORT, HTTP_PORT, PAGE_PORT = 4317, 4318, 4319
-"""OTLP's own, and the next."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +89,7 @@ def first_lines(settings: Settings, grpc_port: int) -> Sequence[str]:
     if grpc_port != GRPC_PORT or settings.token:
         run = f"otelstream run --endpoint http://localhost:{grpc_port} python server.py"
     if settings.token:
-        run = f'OTEL_EXPORTER_OTLP_HEADERS="authorization=Bearer%20$OTEL_PYTHON_OTELSTREAM_VIEW_TOKEN" {run}'
+        run = f'OTEL_EXPORTER_OTLP_HEADERS="authorization=Bearer%20${TOKEN_VARIABLE}" {run}'
     return ("pip install otelstream", run)
 
 

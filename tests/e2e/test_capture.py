@@ -65,6 +65,12 @@ def test_the_file_is_complete_with_the_network_off(browser: Browser, kept: Path,
         page.get_by_label("Search").fill("")
         page.locator("#streams th", has_text="messages").first.get_by_role("button").click()
         expect(page.locator("#streams tbody tr").first).to_contain_text("Follow")
+        page.locator("#streams th", has_text="started").get_by_role("button").click()
+        started = page.locator("#streams tbody td:nth-child(6)").all_inner_texts()
+        assert len(set(started)) > 10
+        assert started == sorted(started, reverse=True)
+        page.get_by_label("Search").fill(METHOD)  # as it is, with its package
+        expect(rows.first).to_contain_text(METHOD)
         page.get_by_role("button", name="Light or dark").click()
         expect(page.locator("html")).to_have_class("dark")
         assert wrong == []

@@ -18,7 +18,7 @@ from otelstream._bootstrap import process_end, start
 from otelstream.cli import main
 from otelstream.cli.run import instrumented, name_of
 from otelstream.demo import table
-from otelstream.demo.endpoint import endpoint_of, listens
+from otelstream.demo.endpoint import endpoint_of, listens, local_port
 from otelstream.demo.settings import Pace, Settings
 
 
@@ -167,6 +167,22 @@ def test_where_the_demo_exports_to() -> None:
     assert endpoint_of({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://a:1"}) == "http://a:1"
     both = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://a:1", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://b:1"}
     assert endpoint_of(both) == "http://b:1"
+    assert endpoint_of({"OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf"}) == "http://localhost:4318"
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "port"),
+    [
+        ("http://localhost:4317", 4317),
+        ("localhost:1", 1),
+        ("http://127.0.0.1", 80),
+        ("https://localhost:4317", None),
+        ("http://10.0.0.1:4317", None),
+        ("http://localhost:port", None),
+    ],
+)
+def test_where_a_viewer_of_the_demo_could_listen(endpoint: str, port: int | None) -> None:
+    assert local_port(endpoint) == port
 
 
 def test_whether_anybody_listens() -> None:

@@ -41,10 +41,11 @@ class Message:
 class Process:
     """One that receives messages, watched as by a runtime whose ticker is moved by hand."""
 
-    def __init__(self, **settings: Any) -> None:
+    def __init__(self, interval: float = INTERVAL_S, **settings: Any) -> None:
         self.clock = FakeClock()
+        self.interval = interval
         self.announced: list[Finding] = []
-        config = Config(interval=INTERVAL_S, **settings)
+        config = Config(interval=interval, **settings)
         guard = Guard(strict=True)
         self.retained = RetainedMessages(config.retained_samples, INTERVAL_S / 2, self.clock)
         outliving = OutlivingWork()
@@ -68,7 +69,7 @@ class Process:
         return call
 
     def watch(self) -> None:
-        self.clock.advance(INTERVAL_S)
+        self.clock.advance(self.interval)
         self.diagnosis.sweep(self.clock())
         self.diagnosis.look(self.clock())
         self.diagnosis.watch(self.clock())
@@ -122,6 +123,16 @@ def test_a_leak_that_lasts_is_announced_again_every_30_intervals(process: Proces
     assert told == list(range(first, 120, 30))
     assert len(told) >= 3
     assert {(finding.kind, finding.method) for finding in process.announced} == {(Kind.MESSAGES_RETAINED, METHOD)}
+
+
+def test_a_leak_that_lasts_is_announced_again_every_5_min_when_intervals_are_long() -> None:
+    process = Process(interval=60.0)
+    call = process.call()
+    leak(process, call, 60)
+    times = len(process.announced)
+    leak(process, call, 50)
+    assert len(process.announced) - times == 10
+    process.calls.end(call, Outcome.OK, "OK")
 
 
 def test_a_leak_is_announced_again_although_the_clock_was_set_back(process: Process) -> None:

@@ -222,7 +222,7 @@ LIVE: dict[str, Any] = {
 
 
 def viewed(data: Any) -> Snapshot:
-    return Viewer(lambda _path: json.dumps(data).encode()).look()
+    return Viewer(lambda _path: json.dumps(data).encode(), "age", 50).look()
 
 
 def test_a_viewer_s_rows_are_those_of_its_model() -> None:

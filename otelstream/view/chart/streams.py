@@ -27,7 +27,7 @@ _RENDER = """(params, api) => {
 }"""
 
 
-def labels(lanes: Sequence[Lane], width: int = 34) -> list[str]:
+def labels(lanes: Sequence[Lane], width: int) -> list[str]:
     """One per lane: the method at the first of its lanes, at the others nothing or how many more share it."""
     names = _names(lane.method for lane in lanes)
     made, before = [], None

@@ -70,29 +70,36 @@ class ScopeBar:
         """Back to the whole range, following the clock."""
         self._asked.zoom = self._asked.until = None
         self.live.value = True
+        self._look_anew()
+
+    def _look_anew(self) -> None:
+        """At the first page of other streams."""
+        self._asked.page = 1
         self._changed()
 
     def _choose_service(self, value: Any) -> None:
         service = None if value == _ALL else str(value).removeprefix("s:")
         self._asked.choice = replace(self._asked.choice, service=service, process=None)
         self.process.value = _ALL
-        self._changed()
+        self._look_anew()
 
     def _choose_process(self, value: Any) -> None:
         self._asked.choice = replace(self._asked.choice, process=None if value == _ALL else int(value))
-        self._changed()
+        self._look_anew()
 
     def _choose_range(self, value: Any) -> None:
         self._asked.range = value
         self._asked.zoom = None
-        self._changed()
+        self._look_anew()
 
     def _choose_live(self, event: Any) -> None:
+        if event.value == (self._asked.until is None):  # it shows what is so already
+            return
         if event.value:
-            self._asked.zoom = self._asked.until = None
+            self.reset_zoom()
         else:
             self.stand_still()
-        self._changed()
+            self._changed()
 
 
 class SearchBar:

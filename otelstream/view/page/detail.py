@@ -8,7 +8,7 @@ from typing import Any
 
 from nicegui import ui
 
-from otelstream import wording
+from otelstream import semconv, wording
 from otelstream.view.model import Event, FindingRow, StreamDetail, WindowRow
 from otelstream.view.page import words
 
@@ -44,7 +44,7 @@ def show(detail: StreamDetail, jaeger: str | None, zone: tzinfo | None) -> ui.di
         _windows(detail.windows, detail.windows_total, zone)
         _events(detail, zone)
         for title, values in (("Attributes", detail.attributes), ("Process", detail.resource)):
-            with ui.expansion(title).classes("w-full"):
+            with ui.expansion(title):
                 _facts({name: words.attribute(value) for name, value in sorted(values.items())})
     dialog.open()
     return dialog
@@ -111,17 +111,17 @@ def _events(detail: StreamDetail, zone: tzinfo | None) -> None:
 
 def _event(number: int, event: Event, zone: tzinfo | None) -> dict[str, Any]:
     values = dict(event.attributes)
-    count = values.pop("rpc.message.uncompressed_size", None)
+    count = values.pop(semconv.MESSAGE_SIZE, None)
     return {
         "id": number,
         "time": f"{words.clock(event.time, zone)}.{int(event.time % 1 * 1000):03}",
         "name": event.name,
-        "type": str(values.pop("rpc.message.type", "")).lower() or words.attribute(values),
-        "number": str(values.pop("rpc.message.id", "")),
+        "type": str(values.pop(semconv.MESSAGE_TYPE, "")).lower() or words.attribute(values),
+        "number": str(values.pop(semconv.MESSAGE_ID, "")),
         "size": words.size(count) if isinstance(count, (int, float)) else "",
     }
 
 
 def _table(title: str, columns: Sequence[tuple[str, str]], rows: list[dict[str, Any]]) -> None:
     made = [{"name": name, "field": name, "label": label, "align": "left"} for name, label in columns]
-    ui.table(title=title, rows=rows, columns=made, row_key="id", pagination=8).props("dense flat").classes("w-full")
+    ui.table(title=title, rows=rows, columns=made, row_key="id", pagination=8).props("dense flat")

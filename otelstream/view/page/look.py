@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from otelstream.view.model import (
@@ -61,7 +61,8 @@ def look(reader: Reader, asked: Asked, *, lanes: int = 40, bars: int = 400) -> L
     overview = reader.overview()
     whole = axis(reader, overview, asked.range, asked.until)
     shown = _within(asked.zoom, whole) if asked.zoom is not None else whole
-    processes = drawn(overview, asked.choice)
+    verdict = reader.verdict(asked.choice, whole)
+    processes = drawn(overview, asked.choice, {finding.process for finding in verdict.findings})
     return Look(
         overview=overview,
         range=whole,
@@ -77,7 +78,7 @@ def look(reader: Reader, asked: Asked, *, lanes: int = 40, bars: int = 400) -> L
             offset=(asked.page - 1) * asked.rows,
             limit=asked.rows,
         ),
-        verdict=reader.verdict(asked.choice, whole),
+        verdict=verdict,
     )
 
 
@@ -90,15 +91,17 @@ def axis(reader: Reader, overview: Overview, name: str, until: float | None = No
     return TimeRange(min(start, end - _LEAST_RANGE_S), end)
 
 
-def drawn(overview: Overview, choice: Choice) -> list[Process]:
-    """The processes whose memory is drawn: those that sent last, in an order that stays."""
+def drawn(overview: Overview, choice: Choice, leaking: Collection[int]) -> list[Process]:
+    """The processes whose memory is drawn: those that are ``leaking``, by id, then those that are there, the newest
+    first. They stay, and in the same order, while no other comes.
+    """
     found = [
         process
         for process in overview.processes
         if choice.service in (None, process.service) and choice.process in (None, process.id)
     ]
-    newest = sorted(found, key=lambda process: -process.last)[:_MOST_MEMORIES]
-    return sorted(newest, key=lambda process: process.id)
+    ranked = sorted(found, key=lambda each: (each.id not in leaking, each.is_silent, -each.first, each.id))
+    return sorted(ranked[:_MOST_MEMORIES], key=lambda each: each.id)
 
 
 def _within(zoom: TimeRange, whole: TimeRange) -> TimeRange:

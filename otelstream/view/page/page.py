@@ -12,6 +12,7 @@ from typing import Any
 from nicegui import background_tasks, run, ui
 from nicegui.events import GenericEventArguments, KeyEventArguments
 
+from otelstream import wording
 from otelstream.view.chart.colours import DARK, LIGHT
 from otelstream.view.chart.options import Picture, height, options
 from otelstream.view.model import TimeRange, Verdict
@@ -140,7 +141,7 @@ class Page:
         self._verdict.set_visibility(verdict.level != "empty")
         advice = [finding.advice for finding in verdict.findings[:1] if finding.advice]
         others = [
-            f"{words.short(finding.method) or finding.service}: {finding.kind.replace('_', ' ')}"
+            f"{wording.short(finding.method) or finding.service}: {finding.kind.replace('_', ' ')}"
             for finding in verdict.findings[1:6]
         ]
         self._more.text = " ".join([*advice, *(["Also: " + "; ".join(others) + "."] if others else [])])

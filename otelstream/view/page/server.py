@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 import socket
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import uvicorn
-from fastapi import FastAPI
+from fastapi import FastAPI, Query
 from fastapi.responses import JSONResponse
 from nicegui import ui
 
@@ -18,6 +18,7 @@ from otelstream.view.model import Choice
 from otelstream.view.page import page
 from otelstream.view.page.look import axis
 
+_Sort = Literal["age", "idle", "messages_per_s", "bytes_per_s", "retained"]
 _END_S = 1
 """How long open pages are waited for at the end."""
 
@@ -27,8 +28,8 @@ def application(setting: page.Setting) -> FastAPI:
     app = FastAPI(title="otelstream view", version=__version__, docs_url=None, redoc_url=None, openapi_url=None)
 
     @app.get("/api/live")
-    def live() -> JSONResponse:
-        return JSONResponse(export_json.live(setting.reader))
+    def live(sort: _Sort = "age", limit: Annotated[int, Query(ge=1, le=1000)] = 50) -> JSONResponse:
+        return JSONResponse(export_json.live(setting.reader, sort, limit))
 
     @app.get("/api/capture")
     def capture() -> JSONResponse:

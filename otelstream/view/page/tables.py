@@ -9,6 +9,7 @@ from typing import Any
 from nicegui import ui
 from nicegui.events import GenericEventArguments
 
+from otelstream import wording
 from otelstream.view.model import MethodRow, StreamPage
 from otelstream.view.page import words
 from otelstream.view.page.look import Asked
@@ -23,48 +24,21 @@ _LINK = """
 """A button, so that it is reached by keyboard. Vue escapes what is in double braces."""
 
 
-def _column(
-    name: str, label: str, *, text: bool = False, left: bool = False, sort: str | None = None
-) -> dict[str, Any]:
-    column: dict[str, Any] = {
-        "name": sort or name,
-        "field": name,
-        "label": label,
-        "sortable": sort != "",
-        "align": "left" if left else "right",
-    }
+_LEFT = frozenset({"method", "side", "service", "state", "peer", "outcomes", "trace_id"})
+
+
+def _column(name: str, label: str, *, text: bool = False) -> dict[str, Any]:
+    """``text``: it is sorted by a number, and shows what the row has for that."""
+    align = "left" if name in _LEFT else "right"
+    column: dict[str, Any] = {"name": name, "field": name, "label": label, "sortable": True, "align": align}
     if text:
         column[":format"] = f"(value, row) => row.{name}_text"
     return column
 
 
-_METHODS = [
-    _column("method", "method", left=True),
-    _column("side", "side", left=True),
-    _column("open", "open"),
-    _column("oldest", "oldest", text=True),
-    _column("idle", "most idle", text=True),
-    _column("messages", "messages/s", text=True),
-    _column("bytes", "bytes/s", text=True),
-    _column("outcomes", "ended", text=True, left=True),
-    _column("retained", "retained", text=True),
-    _column("share", "share of growth", text=True),
-]
-_STREAMS = [
-    _column("method", "method", left=True),
-    _column("side", "side", left=True),
-    _column("service", "service", left=True),
-    _column("state", "state", left=True),
-    _column("peer", "peer", left=True),
-    _column("start", "started"),
-    _column("age", "age"),
-    _column("idle", "idle"),
-    _column("messages", "messages"),
-    _column("bytes", "bytes"),
-    _column("messages_per_s", "messages/s"),
-    _column("retained", "retained"),
-    _column("trace_id", "trace", left=True),
-]
+_TEXTS = frozenset({"oldest", "idle", "messages", "bytes", "outcomes", "retained", "share"})
+_METHODS = [_column(name, label, text=name in _TEXTS) for name, label in words.METHOD_COLUMNS.items()]
+_STREAMS = [_column(name, label) for name, label in words.STREAM_COLUMNS.items()]
 
 
 class MethodTable:
@@ -81,7 +55,7 @@ class MethodTable:
 
     def show(self, rows: Sequence[MethodRow]) -> None:
         """Show ``rows``."""
-        names = words.short_names(row.method for row in rows)
+        names = wording.short_names(row.method for row in rows)
         _set_rows(self._table, [words.method_row(row, names) for row in rows])
 
 
@@ -105,7 +79,7 @@ class StreamTable:
     def show(self, page: StreamPage, zone: tzinfo | None) -> None:
         """Show ``page``."""
         asked = self._asked
-        names = words.short_names(row.method for row in page.rows)
+        names = wording.short_names(row.method for row in page.rows)
         _set_rows(self._table, [words.stream_row(row, names, zone) for row in page.rows])
         pagination = {
             "sortBy": asked.sort,

@@ -2,14 +2,42 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import datetime, tzinfo
 from typing import Any
 
 from otelstream import wording
 from otelstream.view.model import MethodRow, StreamRow, WindowRow
 
+METHOD_COLUMNS = {
+    "method": "method",
+    "side": "side",
+    "open": "open",
+    "oldest": "oldest",
+    "idle": "most idle",
+    "messages": "messages/s",
+    "bytes": "bytes/s",
+    "outcomes": "ended",
+    "retained": "retained",
+    "share": "share of growth",
+}
+"""What is above each value of ``method_row``, in the order of the columns."""
+STREAM_COLUMNS = {
+    "method": "method",
+    "side": "side",
+    "service": "service",
+    "state": "state",
+    "peer": "peer",
+    "start": "started",
+    "age": "age",
+    "idle": "idle",
+    "messages": "messages",
+    "bytes": "bytes",
+    "messages_per_s": "messages/s",
+    "retained": "retained",
+    "trace_id": "trace",
+}
+"""The same of ``stream_row``."""
 NOTHING = "–"  # noqa: RUF001  # a dash, as tables have it
 
 
@@ -19,19 +47,6 @@ def clock(seconds: float, zone: tzinfo | None = None, *, date: bool = False) -> 
     if date or there.date() != datetime.now(zone).date():
         return f"{there:%Y-%m-%d %H:%M:%S}"
     return f"{there:%H:%M:%S}"
-
-
-def short_names(methods: Iterable[str]) -> dict[str, str]:
-    """By whole name: ``Service/Method`` of ``pkg.v1.Service/Method``, or all of it where two would look alike."""
-    names = {method: short(method) for method in methods}
-    counts = Counter(names.values())
-    return {method: name if counts[name] == 1 else method for method, name in names.items()}
-
-
-def short(method: str) -> str:
-    """``Service/Method`` of ``pkg.v1.Service/Method``."""
-    service, slash, name = method.rpartition("/")
-    return f"{service.rpartition('.')[2]}{slash}{name}"
 
 
 def span(seconds: float | None) -> str:
@@ -53,7 +68,7 @@ def size(count: float | None, *, signed: bool = False) -> str:
 
 
 def method_row(row: MethodRow, names: Mapping[str, str]) -> dict[str, Any]:
-    """For the table: numbers to sort by, and ``…_text`` to show. ``names``: ``short_names`` of all that are shown."""
+    """For the table: numbers to sort by, and ``…_text`` to show. ``names``: ``wording.short_names`` of all."""
     outcomes = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in row.outcomes.items() if count)
     return {
         "id": f"{row.method} {row.side}",

@@ -9,12 +9,12 @@ from __future__ import annotations
 import base64
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from datetime import timezone
 from html import escape
 from pathlib import Path
 from string import Template
-from typing import Any
+from typing import Any, TypeAlias
 
 from nicegui.elements import echart
 
@@ -23,6 +23,7 @@ from otelstream.view.chart.colours import DARK, LIGHT
 from otelstream.view.chart.options import Picture, height, options
 from otelstream.view.model import Choice, FindingRow, MethodRow, StreamRow
 from otelstream.view.page import words
+from otelstream.view.page.foot import foot
 from otelstream.view.page.look import Asked, Look, look
 from otelstream.view.store.reader import Reader
 
@@ -30,33 +31,9 @@ _LANES, _BARS = 150, 3000
 """More than on the page, for one cannot zoom in and ask again."""
 _STREAMS = 5000
 _HERE = Path(__file__).parent
-_METHODS = (
-    ("method", "method"),
-    ("side", "side"),
-    ("open", "open"),
-    ("oldest", "oldest"),
-    ("idle", "most idle"),
-    ("messages", "messages/s"),
-    ("bytes", "bytes/s"),
-    ("outcomes", "ended"),
-    ("retained", "retained"),
-    ("share", "share of growth"),
-)
-_COLUMNS = (
-    ("method", "method"),
-    ("side", "side"),
-    ("service", "service"),
-    ("state", "state"),
-    ("peer", "peer"),
-    ("start", "started"),
-    ("age", "age"),
-    ("idle", "idle"),
-    ("messages", "messages"),
-    ("bytes", "bytes"),
-    ("messages_per_s", "messages/s"),
-    ("retained", "retained"),
-    ("trace_id", "trace"),
-)
+
+_Row: TypeAlias = "Mapping[str, tuple[str, float | None]]"
+"""By column: what it says, and a number to sort by."""
 
 
 def render(reader: Reader, name: str, choice: Choice | None = None) -> str:
@@ -64,7 +41,6 @@ def render(reader: Reader, name: str, choice: Choice | None = None) -> str:
     asked = Asked(choice=choice or Choice(), range="all", rows=_STREAMS)
     found = look(reader, asked, lanes=_LANES, bars=_BARS)
     start, end = (words.clock(time, timezone.utc, date=True) for time in (found.range.start, found.range.end))
-    names = words.short_names({row.method for row in found.methods} | {row.method for row in found.streams.rows})
     return Template((_HERE / "report.html").read_text(encoding="utf-8")).substitute(
         title=escape(f"otelstream: {name}"),
         style=(_HERE / "report.css").read_text(encoding="utf-8"),
@@ -77,8 +53,8 @@ def render(reader: Reader, name: str, choice: Choice | None = None) -> str:
         imports=_json({"imports": _modules()}),
         chart=_json(_chart(found)),
         script=(_HERE / "report.js").read_text(encoding="utf-8"),
-        methods=_table("methods", _METHODS, [_method(row, names) for row in found.methods]),
-        streams=_table("streams", _COLUMNS, [_stream(row, names) for row in found.streams.rows]),
+        methods=_table("methods", words.METHOD_COLUMNS, map(_method, found.methods)),
+        streams=_table("streams", words.STREAM_COLUMNS, map(_stream, found.streams.rows)),
         streams_title=escape(_count(found)),
         foot=escape(_foot(found)),
     )
@@ -126,13 +102,15 @@ def _finding(finding: FindingRow) -> str:
     return f"<li><b>{escape(method)}</b>: {escape(' '.join(filter(None, lines)))}</li>"
 
 
-def _method(row: MethodRow, names: Mapping[str, str]) -> Mapping[str, tuple[str, float | None]]:
-    values = words.method_row(row, names)
-    return {name: (str(values.get(f"{name}_text", values[name])), _number(values[name])) for name, _ in _METHODS}
+def _method(row: MethodRow) -> _Row:
+    values = words.method_row(row, {row.method: row.method})  # whole, so that a search finds its package
+    return {
+        name: (str(values.get(f"{name}_text", values[name])), _number(values[name])) for name in words.METHOD_COLUMNS
+    }
 
 
-def _stream(row: StreamRow, names: Mapping[str, str]) -> Mapping[str, tuple[str, float | None]]:
-    values = {**words.stream_row(row, names, timezone.utc), "trace_id": row.trace_id}
+def _stream(row: StreamRow) -> _Row:
+    values = {**words.stream_row(row, {row.method: row.method}, timezone.utc), "trace_id": row.trace_id}
     sorted_by = {
         "start": row.start,
         "age": row.age,
@@ -142,18 +120,16 @@ def _stream(row: StreamRow, names: Mapping[str, str]) -> Mapping[str, tuple[str,
         "messages_per_s": row.messages_per_s,
         "retained": row.retained or 0,
     }
-    return {name: (str(values.get(f"{name}_text", values[name])), sorted_by.get(name)) for name, _ in _COLUMNS}
+    return {name: (str(values[name]), sorted_by.get(name)) for name in words.STREAM_COLUMNS}
 
 
 def _number(value: Any) -> float | None:
     return value if isinstance(value, (int, float)) else None
 
 
-def _table(
-    name: str, columns: Sequence[tuple[str, str]], rows: Iterable[Mapping[str, tuple[str, float | None]]]
-) -> str:
-    head = "".join(f'<th><button type="button">{escape(label)}</button></th>' for _, label in columns)
-    body = "".join(f"<tr>{''.join(_cell(key, *row[key]) for key, _ in columns)}</tr>" for row in rows)
+def _table(name: str, columns: Mapping[str, str], rows: Iterable[_Row]) -> str:
+    head = "".join(f'<th><button type="button">{escape(label)}</button></th>' for label in columns.values())
+    body = "".join(f"<tr>{''.join(_cell(key, *row[key]) for key in columns)}</tr>" for row in rows)
     return f'<table id="{name}"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
 
 
@@ -161,7 +137,7 @@ def _cell(name: str, text: str, number: float | None) -> str:
     if number is None:
         return f"<td>{escape(text)}</td>"
     side = "" if name == "outcomes" else ' class="n"'  # sorted as a number, and read as words
-    return f'<td{side} data-n="{number:.6g}">{escape(text)}</td>'
+    return f'<td{side} data-n="{number:.15g}">{escape(text)}</td>'
 
 
 def _count(found: Look) -> str:
@@ -171,5 +147,4 @@ def _count(found: Look) -> str:
 
 def _foot(found: Look) -> str:
     names = ", ".join(process.label for process in found.overview.processes)
-    dropped = "; ".join(f"{each.count:,} {each.reason}" for each in found.overview.dropped if each.is_fault)
-    return f"Processes: {names or 'none'}." + (f" Not in this capture: {dropped}." if dropped else "")
+    return f"Processes: {names or 'none'}. {foot(found.overview, timezone.utc)}"

@@ -134,8 +134,8 @@ def test_a_method_is_named_once() -> None:
     assert third.endswith(" (client)")
     assert len(third) <= 24
     many = Lane("a.B/C", "server", steps=[Shade(1.0, 2.0, 0.0)], streams=3000)
-    assert streams.labels([many]) == ["C (server) x3000"]
-    assert streams.labels([Lane("a.B/C", "server", [bar()]), many]) == ["C (server)", "3000 more"]
+    assert streams.labels([many], width=34) == ["C (server) x3000"]
+    assert streams.labels([Lane("a.B/C", "server", [bar()]), many], width=34) == ["C (server)", "3000 more"]
 
 
 def test_both_axes_are_one() -> None:

@@ -102,6 +102,19 @@ def test_top_is_told_of_the_oldest_that_go_on(filled: Filled) -> None:
     assert silent not in [row["id"] for row in found["streams"]]  # it was open for 90 s only
 
 
+def test_top_is_told_of_those_with_most_of_what_it_sorts_by(filled: Filled) -> None:
+    process = filled.process(arrived=600)
+    made = [filled.stream(process, start=number, seen=590, due=9999, sent=20_000 - number) for number in range(60)]
+    busy = filled.stream(process, start=500, seen=590, due=9999, sent=90_000)
+    reader = filled.reader()
+    found = export_json.live(reader, "messages_per_s", 2)
+    assert [row["id"] for row in found["streams"]] == [busy, made[-1]]
+    assert found["streams_total"] == 61
+    assert len(export_json.live(reader, "age", 61)["streams"]) == 61
+    with pytest.raises(ValueError, match="not sorted by"):
+        export_json.live(reader, "payload")
+
+
 @pytest.mark.parametrize("skew", [-1000, -300, 300])
 def test_top_is_told_of_processes_whose_clock_is_off(filled: Filled, skew: float) -> None:
     process = filled.process(first=500 + skew, last=595 + skew, arrived=595)

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from otelstream import wording
 from otelstream.cli.view import size
 from otelstream.view.model import Dropped, MethodRow, Overview, StreamRow, WindowRow
 from otelstream.view.page import words
@@ -105,7 +106,7 @@ def test_a_day_is_named_where_it_is_another() -> None:
 
 
 def test_names_are_short_where_they_tell_methods_apart() -> None:
-    assert words.short_names(["a.v1.Watch/Get", "b.v1.Watch/Get", "a.v1.Watch/Put", "a.v1.Watch/Put"]) == {
+    assert wording.short_names(["a.v1.Watch/Get", "b.v1.Watch/Get", "a.v1.Watch/Put", "a.v1.Watch/Put"]) == {
         "a.v1.Watch/Get": "a.v1.Watch/Get",
         "b.v1.Watch/Get": "b.v1.Watch/Get",
         "a.v1.Watch/Put": "Watch/Put",
