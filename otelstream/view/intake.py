@@ -38,7 +38,7 @@ class Reason(Enum):
     BAD_TIME = "records with a time before 2000 or more than a day ahead"
     TOO_MANY_ATTRIBUTES = "records with more than 1000 attributes"
     TOO_MANY_SERIES = "metric points beyond 10,000 series of a process"
-    STORE_FULL = "records beyond --max-size, when only open streams were left"
+    STORE_FULL = "records beyond --max-size, when nothing was left that may leave"
     STORE_FAILED = "records that could not be written, as when the disk is full: their senders were told to retry"
     OTHER_SPANS = "spans of something else than RPCs"
     OTHER_METRICS = "metric points that no chart shows"

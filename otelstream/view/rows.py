@@ -36,12 +36,10 @@ class StreamRow:
     start_ns: int
     seen_ns: int
     active_ns: int
-    parent_id: bytes | None = None
     end_ns: int | None = None
     due_ns: int | None = None
     outcome: str | None = None
     code: str = ""
-    error: str = ""
     sent: int = 0
     received: int = 0
     sent_bytes: int = 0
@@ -88,9 +86,7 @@ class PointRow:
     """A number at a time."""
 
     name: str
-    unit: str
     attributes: str
-    is_counter: bool
     is_delta: bool
     """``value`` is what was added since the point before."""
     time_ns: int

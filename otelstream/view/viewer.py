@@ -18,6 +18,8 @@ from otelstream.view.store import files
 from otelstream.view.store.reader import Reader
 from otelstream.view.store.writer import Store
 
+_LOCALHOST = "localhost"
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -85,9 +87,9 @@ def reopen(settings: Settings, started: Callable[[str, str], None]) -> None:
 
 def first_lines(settings: Settings, grpc_port: int) -> Sequence[str]:
     """How to send the first stream to this viewer."""
-    run = "otelstream run python server.py"
-    if grpc_port != GRPC_PORT or settings.token:
-        run = f"otelstream run --endpoint http://localhost:{grpc_port} python server.py"
+    run, name = "otelstream run python server.py", _name_of(settings.host)
+    if grpc_port != GRPC_PORT or settings.token or name != _LOCALHOST:
+        run = f"otelstream run --endpoint http://{name}:{grpc_port} python server.py"
     if settings.token:
         run = f'OTEL_EXPORTER_OTLP_HEADERS="authorization=Bearer%20${TOKEN_VARIABLE}" {run}'
     return ("pip install otelstream", run)
@@ -95,5 +97,12 @@ def first_lines(settings: Settings, grpc_port: int) -> Sequence[str]:
 
 def _serve(setting: Setting, app: Any, page_socket: socket.socket, started: Callable[[str, str], None]) -> None:
     host, port = page_socket.getsockname()[:2]
-    name = "localhost" if host in ("127.0.0.1", "::1") else f"[{host}]" if ":" in host else host
-    PageServer(app, page_socket, lambda: started(f"http://{name}:{port}/", setting.where)).run_until_stopped()
+    PageServer(app, page_socket, lambda: started(f"http://{_name_of(host)}:{port}/", setting.where)).run_until_stopped()
+
+
+def _name_of(host: str) -> str:
+    """How to reach what listens on ``host``: of all addresses, the one of this machine."""
+    host = host.strip("[]")
+    if host in ("127.0.0.1", "::1", "0.0.0.0", "::"):  # noqa: S104  # read, not bound
+        return _LOCALHOST
+    return f"[{host}]" if ":" in host else host

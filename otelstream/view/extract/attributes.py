@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import math
 from base64 import b64encode
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
 MOST_ATTRIBUTES = 1000
 """Of a resource, a span, a point or a log record. The SDKs' own limit is 128."""
+_MOST_ELEMENTS = 1000
+"""Of all arrays and maps among the attributes of one of those."""
 LONGEST = 1000
 """Characters of a string in a column."""
 _INT64 = 2**63 - 1
@@ -39,16 +41,21 @@ def chosen(attributes: Iterable[Any], names: Collection[str]) -> dict[str, Any]:
 
 
 def values(attributes: Iterable[Any]) -> dict[str, Any]:
-    """All ``KeyValue`` as what JSON takes, strings cut."""
-    return {text(attribute.key): _json_value(attribute.value) for attribute in attributes}
+    """All ``KeyValue`` as what JSON takes; strings cut, and arrays and maps, where they have too many elements."""
+    left = iter(range(_MOST_ELEMENTS))
+    return {text(attribute.key): _json_value(attribute.value, left) for attribute in attributes}
 
 
-def _json_value(value: Any) -> Any:
+def _json_value(value: Any, left: Iterator[int]) -> Any:
+    """``left`` has as many elements as arrays and maps may still have."""
     kind = value.WhichOneof("value")
     if kind == "array_value":
-        return [_json_value(item) for item in value.array_value.values]
+        return [_json_value(item, left) for item, _ in zip(value.array_value.values, left)]  # noqa: B905  # the shorter
     if kind == "kvlist_value":
-        return values(value.kvlist_value.values)
+        return {
+            text(item.key): _json_value(item.value, left)
+            for item, _ in zip(value.kvlist_value.values, left)  # noqa: B905  # the shorter
+        }
     if kind == "bytes_value":
         return text(b64encode(value.bytes_value[:LONGEST]).decode())
     if kind in ("bool_value", "int_value"):

@@ -32,7 +32,7 @@ _CODES = (semconv.RPC_STATUS_CODE, _STATUS_CODE_RENAMED, semconv.OLD_RPC_GRPC_ST
 
 NAMES = frozenset(
     {semconv.RPC_SYSTEM_NAME, semconv.OLD_RPC_SYSTEM, semconv.RPC_METHOD, semconv.OLD_RPC_SERVICE}
-    | {semconv.OUTCOME, semconv.ERROR_TYPE, *_CODES}
+    | {semconv.OUTCOME, *_CODES}
     | {name for pairs in _PEERS.values() for pair in pairs for name in pair}
 )
 """The attributes read here."""

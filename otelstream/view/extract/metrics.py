@@ -27,13 +27,12 @@ def points_in(metric: Any) -> int:
 def add_metric(group: Group, dropped: Dropped, metric: Any, now_ns: int) -> None:
     """Add the points of ``metric``; or count those that are not kept, and why."""
     kind = metric.WhichOneof("data")
-    name, unit = text(metric.name), text(metric.unit)
+    name = text(metric.name)
     if kind not in ("gauge", "sum") or not name.startswith(_KEPT):
         dropped.add(Reason.OTHER_METRICS, points_in(metric), name)
         return
-    is_sum = kind == "sum"
-    is_counter = is_sum and metric.sum.is_monotonic
-    is_delta = is_sum and metric.sum.aggregation_temporality == AggregationTemporality.AGGREGATION_TEMPORALITY_DELTA
+    delta = AggregationTemporality.AGGREGATION_TEMPORALITY_DELTA
+    is_delta = kind == "sum" and metric.sum.aggregation_temporality == delta
     for point in getattr(metric, kind).data_points:
         if len(point.attributes) > MOST_ATTRIBUTES:
             dropped.add(Reason.TOO_MANY_ATTRIBUTES, 1, name)
@@ -44,7 +43,7 @@ def add_metric(group: Group, dropped: Dropped, metric: Any, now_ns: int) -> None
         value = _value(point)
         if value is not None:
             attributes = json.dumps(values(point.attributes), sort_keys=True, separators=(",", ":"))
-            group.points.append(PointRow(name, unit, attributes, is_counter, is_delta, point.time_unix_nano, value))
+            group.points.append(PointRow(name, attributes, is_delta, point.time_unix_nano, value))
 
 
 def _value(point: Any) -> float | None:

@@ -82,7 +82,6 @@ def _stream(span: Any, attributes: Mapping[str, Any], side: str) -> StreamRow:
     return StreamRow(
         trace_id=span.trace_id,
         span_id=span.span_id,
-        parent_id=span.parent_span_id if _is_span_id(span.parent_span_id) else None,
         method=calls.method_of(attributes, span.name),
         side=side,
         type=text(attributes.get(semconv.RPC_TYPE)),
@@ -93,7 +92,6 @@ def _stream(span: Any, attributes: Mapping[str, Any], side: str) -> StreamRow:
         active_ns=end_ns,
         outcome=calls.outcome_of(attributes, code, has_failed=span.status.code == Status.STATUS_CODE_ERROR),
         code=code,
-        error=text(attributes.get(semconv.ERROR_TYPE)),
         sent=sent,
         received=received,
         sent_bytes=count(attributes.get(semconv.SENT_BYTES)),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 import zlib
+from collections.abc import Callable
 from http import HTTPStatus
 from itertools import chain
 from typing import Any, NamedTuple, TypeAlias
@@ -16,6 +17,7 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsSer
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
+from otelstream.view.extract.metrics import points_in
 from otelstream.view.intake import Reason, Signal
 from otelstream.view.receive import otlp_json
 
@@ -24,9 +26,10 @@ LIMIT = 16 * 1024 * 1024
 interval span with all its message events takes. The Collector takes 4 MiB over gRPC and 20 MiB over HTTP."""
 JSON_LIMIT = 4 * 1024 * 1024
 """By of a request in JSON, of which a byte takes up to 1 µs to read."""
-RECORDS_LIMIT = 100_000
-"""Resources, scopes, spans, metrics and log records of a request. An empty span is 2 By, and 165 when it is read: as
-many as fit into ``LIMIT`` take 1.4 GB. The Collector's batches have 8192."""
+RECORDS_LIMIT = 250_000
+"""Resources, scopes, spans with their events and links, metrics with their points, and log records of a request. An
+empty span is 2 By, and 165 when it is read: as many as fit into ``LIMIT`` take 1.4 GB. The Collector's batches have
+8192, and a span with all its message events 130."""
 PROTOBUF = "application/x-protobuf"
 JSON = "application/json"
 
@@ -35,6 +38,11 @@ _REQUESTS: dict[Signal, type[ExportTraceServiceRequest | ExportMetricsServiceReq
     Signal.TRACES: ExportTraceServiceRequest,
     Signal.METRICS: ExportMetricsServiceRequest,
     Signal.LOGS: ExportLogsServiceRequest,
+}
+_PARTS: dict[Signal, Callable[[Any], int]] = {
+    Signal.TRACES: lambda span: len(span.events) + len(span.links),
+    Signal.METRICS: points_in,
+    Signal.LOGS: lambda _record: 0,
 }
 _ONE_AT_A_TIME = threading.Lock()
 """Held while protobuf is read, so that what is too much when it is read comes once."""
@@ -138,9 +146,12 @@ def _check_count(request: ExportRequest, signal: Signal) -> None:
         nested = [getattr(message, name) for message in messages]
         count += sum(map(len, nested))
         if count > RECORDS_LIMIT:
-            raise _too_much(f"The request has more than {RECORDS_LIMIT:,} records")
-        if name != signal.fields[-1]:
-            messages = list(chain.from_iterable(nested))
+            break
+        messages = list(chain.from_iterable(nested))
+    else:
+        count += sum(map(_PARTS[signal], messages))
+    if count > RECORDS_LIMIT:
+        raise _too_much(f"The request has more than {RECORDS_LIMIT:,} records and parts of them")
 
 
 def _too_much(what: str) -> Undecodable:

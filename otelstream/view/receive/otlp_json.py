@@ -16,6 +16,10 @@ from google.protobuf.message import Message
 
 _IDS = ("traceId", "spanId", "parentSpanId")
 _HEX = re.compile(r"(?:[0-9A-Fa-f]{2})*")
+_RAISED_BY_JSON_FORMAT = (
+    *(ValueError, TypeError, AttributeError, KeyError, OverflowError, RecursionError),
+    SystemError,  # by upb, of a text that is half of a surrogate pair
+)
 _SPANS = ("resourceSpans", "scopeSpans", "spans")
 _POINTS = tuple(
     ("resourceMetrics", "scopeMetrics", "metrics", data, "dataPoints")
@@ -48,7 +52,7 @@ def parse(body: bytes, into: Message) -> None:
     try:
         json_format.ParseDict(value, into, ignore_unknown_fields=True)
     # json_format has its own error for most of what can be wrong, and lets the rest through as Python raised it.
-    except (json_format.ParseError, ValueError, TypeError, AttributeError, KeyError, OverflowError, RecursionError):
+    except (json_format.ParseError, *_RAISED_BY_JSON_FORMAT):
         raise NotOtlp("a field has a value of another type than OTLP's, or it is nested too deep") from None
 
 

@@ -40,10 +40,10 @@ class PointWriter:
         """None when there are too many already."""
         key = (process, point.name, point.attributes)
         if key not in self._series:
-            self._series[key] = self._find(key, point)
+            self._series[key] = self._find(key)
         return self._series[key]
 
-    def _find(self, key: tuple[int, str, str], point: PointRow) -> int | None:
+    def _find(self, key: tuple[int, str, str]) -> int | None:
         sql = "SELECT id FROM series WHERE process = ? AND name = ? AND attributes = ?"
         found = self._connection.execute(sql, key).fetchone()
         if found is not None:
@@ -55,8 +55,8 @@ class PointWriter:
         if self._free[process] <= 0:
             return None
         self._free[process] -= 1
-        sql = "INSERT INTO series (process, name, attributes, unit, counter) VALUES (?, ?, ?, ?, ?)"
-        return self._connection.execute(sql, (*key, point.unit, point.is_counter)).lastrowid
+        sql = "INSERT INTO series (process, name, attributes) VALUES (?, ?, ?)"
+        return self._connection.execute(sql, key).lastrowid
 
     def _add(self, series: int, point: PointRow) -> None:
         """A delta: the sum goes on from the point before. One that comes late is added to those after it, too."""

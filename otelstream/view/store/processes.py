@@ -18,16 +18,18 @@ UPDATE process SET first_ns = min(first_ns, ?), last_ns = max(last_ns, ?), arriv
 """
 _SIDE_KNOWN = "SELECT side FROM finding WHERE process = ? AND kind = ? AND method = ? AND side <> '' LIMIT 1"
 _UPSERT_FINDING = """
-INSERT INTO finding (process, kind, method, side, first_ns, last_ns, severity, holder, growth, unit, evidence, advice)
-VALUES (:process, :kind, :method, :side, :time_ns, :time_ns,
+INSERT INTO finding
+  (process, kind, method, side, first_ns, last_ns, said_ns, severity, holder, growth, unit, evidence, advice)
+VALUES (:process, :kind, :method, :side, :time_ns, :time_ns, CASE :evidence WHEN '' THEN 0 ELSE :time_ns END,
   CASE :severity WHEN '' THEN 'warning' ELSE :severity END, :holder, :growth, :unit, :evidence, :advice)
 ON CONFLICT (process, kind, method, side) DO UPDATE SET
   holder = CASE WHEN excluded.last_ns >= last_ns AND excluded.holder <> '' THEN excluded.holder ELSE holder END,
   unit = CASE WHEN excluded.last_ns >= last_ns AND excluded.growth IS NOT NULL THEN excluded.unit ELSE unit END,
   growth = CASE WHEN excluded.last_ns >= last_ns THEN coalesce(excluded.growth, growth) ELSE growth END,
-  severity = CASE :severity WHEN '' THEN severity ELSE :severity END,
-  evidence = CASE :evidence WHEN '' THEN evidence ELSE :evidence END,
-  advice = CASE :advice WHEN '' THEN advice ELSE :advice END,
+  severity = CASE WHEN :severity <> '' AND excluded.said_ns >= said_ns THEN :severity ELSE severity END,
+  evidence = CASE WHEN :evidence <> '' AND excluded.said_ns >= said_ns THEN :evidence ELSE evidence END,
+  advice = CASE WHEN :advice <> '' AND excluded.said_ns >= said_ns THEN :advice ELSE advice END,
+  said_ns = max(said_ns, excluded.said_ns),
   first_ns = min(first_ns, excluded.first_ns),
   last_ns = max(last_ns, excluded.last_ns)
 """

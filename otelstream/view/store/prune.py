@@ -20,7 +20,7 @@ _ENDED = "SELECT id, windows FROM stream WHERE end_ns IS NOT NULL ORDER BY end_n
 _SILENT = """
 SELECT stream.id, windows FROM stream JOIN process ON process.id = stream.process
 WHERE end_ns IS NULL
-AND max(seen_ns + offset_of(last_ns, arrived_ns, gap_ns), :opened_ns) + (due_ns - seen_ns) < :before_ns
+AND max(seen_ns + max(offset_of(last_ns, arrived_ns, gap_ns), 0), :opened_ns) + (due_ns - seen_ns) < :before_ns
 ORDER BY seen_ns LIMIT :streams
 """
 _OLDEST_STREAM = """
@@ -72,8 +72,10 @@ class Room:
         """
         if self._has(wanted):
             return True
-        self._points = None
         slack = self._max_size // _SLACK
+        if wanted + slack > self._max_size:  # nothing is to leave for what finds no room anyway
+            return False
+        self._points = None
         steps = (
             self._drop_useless_points,
             self._drop_points_beyond_share,
@@ -81,6 +83,7 @@ class Room:
             self._drop_silent,
             self._drop_useless_points,
             self._drop_details,
+            self._drop_oldest_series,
         )
         for step in steps:
             while not self._has(wanted + slack) and self._run(step):
@@ -101,12 +104,13 @@ class Room:
     def _drop_silent(self) -> bool:
         """They were to show a sign of life long ago, by our clock, and since we listen.
 
-        It may be that their process is gone, or that it can't send.
+        It may be that their process is gone, or that it can't send. One whose clock is ahead is not taken for that
+        earlier: a single record with a false time would have all streams of its process leave.
         """
         silent = {
             "opened_ns": self._opened_ns,
             "before_ns": self._clock() - _SILENT_NS,
-            "streams": _STREAMS,
+            "streams": _WINDOWS,  # to look for them takes longer than to drop some
         }
         return self._drop_streams(self._connection.execute(_SILENT, silent).fetchall())
 
@@ -147,10 +151,19 @@ class Room:
             self._points = self._one("SELECT count(*) FROM point") or 0
         if self._points * _POINT_SIZE * _POINTS_SHARE <= self._max_size:
             return False
+        return self._drop_oldest_points()
+
+    def _drop_oldest_points(self) -> bool:
         oldest_ns, newest_ns = self._one(_OLDEST_POINT), self._one(_NEWEST_POINT)
         if oldest_ns is None or newest_ns is None:
             return False
         return self._drop_points_before(oldest_ns + 1 + (newest_ns - oldest_ns) // _SLACK)
+
+    def _drop_oldest_series(self) -> bool:
+        """What is left are open streams and metrics, and of those the attributes may be what is large."""
+        is_less = self._drop_oldest_points()
+        self._connection.execute(_UNUSED_SERIES)
+        return is_less
 
     def _drop_points_before(self, time_ns: int) -> bool:
         series = self._connection.execute("SELECT id FROM series").fetchall()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from otelstream.view.intake import Reason
 from otelstream.view.model import Dropped, Overview
+from otelstream.view.store.prune import used
 from otelstream.view.store.read_scope import LATEST_NS, S, Scope
 
 _FIRST_POINT = "SELECT MIN((SELECT MIN(time_ns) FROM point WHERE series = s.id)) FROM series s"
@@ -19,16 +20,13 @@ def overview(scope: Scope) -> Overview:
     """All of it, whatever is chosen."""
     execute = scope.connection.execute
     processes = list(scope.processes.values())
-    pages, free, page_size = (
-        execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "freelist_count", "page_size")
-    )
     return Overview(
         processes=processes,
         first=_first_sign(scope),
         last=max((process.last for process in processes), default=None),
         streams=execute("SELECT COUNT(*) FROM stream").fetchone()[0],
         windows=execute("SELECT COUNT(*) FROM window").fetchone()[0],
-        size=(pages - free) * page_size,
+        size=used(scope.connection),
         dropped=_dropped(scope),
     )
 

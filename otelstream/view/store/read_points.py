@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby, pairwise
 from operator import itemgetter
@@ -123,5 +123,10 @@ def total(tracks: Sequence[Points]) -> Points:
 
 
 def increase(points: Points) -> float:
-    """How much a counter rose; one that fell was reset, and counted from 0 since."""
-    return sum(value - earlier if value >= earlier else value for (_, earlier), (_, value) in pairwise(points))
+    """How much a counter rose."""
+    return sum(rises(points))
+
+
+def rises(points: Points) -> Iterator[float]:
+    """How much a counter rose from each point to the next; one that fell was reset, and counted from 0 since."""
+    return (value - earlier if value >= earlier else value for (_, earlier), (_, value) in pairwise(points))

@@ -9,7 +9,7 @@ from itertools import accumulate, pairwise
 from typing import NamedTuple
 
 from otelstream.view.model import Shade, TimeRange
-from otelstream.view.store.read_points import Points
+from otelstream.view.store.read_points import Points, rises
 from otelstream.view.store.read_scope import S, to_ns
 
 _ROUND = (1, 1.5, 2, 3, 4, 5, 6, 8, 10)
@@ -109,9 +109,8 @@ def steps_of(
 
 
 def _increases(points: Points, grid: Grid) -> list[float]:
-    """By how much a counter rose in each step, evenly between two points; one that fell was reset to 0."""
-    rises = (value - earlier if value >= earlier else value for (_, earlier), (_, value) in pairwise(points))
-    levels = list(accumulate(rises, initial=0.0))
+    """By how much a counter rose in each step, evenly between two points."""
+    levels = list(accumulate(rises(points), initial=0.0))
     times = [time for time, _ in points]
     at_edges, index = [], 0
     for number in range(grid.count + 1):

@@ -24,7 +24,6 @@ CREATE TABLE stream (             -- a call: of otelstream, or of any RPC instru
   process INTEGER NOT NULL REFERENCES process(id),
   trace_id BLOB NOT NULL,
   span_id BLOB NOT NULL,
-  parent_id BLOB,                 -- NULL for a root, and while only windows are known
   method TEXT NOT NULL,           -- pkg.Service/Method
   side TEXT NOT NULL,             -- server, client, or empty while it is not known
   type TEXT NOT NULL,             -- unary, client_stream, server_stream, bidi_stream, or empty
@@ -35,7 +34,6 @@ CREATE TABLE stream (             -- a call: of otelstream, or of any RPC instru
   due_ns INTEGER,                 -- when the next window should end; NULL once ended
   outcome TEXT,                   -- NULL while open; record.Outcome's values
   code TEXT NOT NULL,             -- gRPC status code, or empty
-  error TEXT NOT NULL,            -- error.type, or empty
   sent INTEGER NOT NULL,          -- messages, in total
   received INTEGER NOT NULL,
   sent_bytes INTEGER NOT NULL,
@@ -82,9 +80,7 @@ CREATE TABLE series (
   id INTEGER PRIMARY KEY,
   process INTEGER NOT NULL REFERENCES process(id),
   name TEXT NOT NULL,
-  unit TEXT NOT NULL,
   attributes TEXT NOT NULL,       -- JSON object with sorted keys
-  counter INTEGER NOT NULL,       -- 1 for a monotonic sum
   UNIQUE (process, name, attributes)
 );
 CREATE TABLE point (              -- sums are cumulative, whatever temporality they came in
@@ -101,6 +97,7 @@ CREATE TABLE finding (            -- a leak that the service itself has told of
   side TEXT NOT NULL,
   first_ns INTEGER NOT NULL,      -- first and last told
   last_ns INTEGER NOT NULL,
+  said_ns INTEGER NOT NULL,       -- last told by a log record, which knows the next and more; 0 while only spans told
   severity TEXT NOT NULL,         -- info, warning, critical
   holder TEXT NOT NULL,           -- name and file:line, or empty
   growth REAL,                    -- per minute

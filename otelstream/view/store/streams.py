@@ -11,8 +11,8 @@ from otelstream.view.rows import Group, StreamRow, WindowRow
 _Key = tuple[bytes, bytes]
 
 _COLUMNS = (
-    *("trace_id", "span_id", "parent_id", "method", "side", "type", "peer", "start_ns", "end_ns", "seen_ns", "due_ns"),
-    *("outcome", "code", "error", "sent", "received", "sent_bytes", "received_bytes", "active_ns", "deadline"),
+    *("trace_id", "span_id", "method", "side", "type", "peer", "start_ns", "end_ns", "seen_ns", "due_ns"),
+    *("outcome", "code", "sent", "received", "sent_bytes", "received_bytes", "active_ns", "deadline"),
     *("retained", "windows"),
 )
 _WINDOW_COLUMNS = (
@@ -64,7 +64,7 @@ def merge(known: StreamRow, new: StreamRow) -> None:
 
 def _end(known: StreamRow, ended: StreamRow) -> None:
     """The stream span has come: it knows best, but for how much a window before it retained."""
-    for name in ("method", "side", "parent_id", "start_ns", "end_ns", "seen_ns", "outcome", "code", "error", "span"):
+    for name in ("method", "side", "start_ns", "end_ns", "seen_ns", "outcome", "code", "span"):
         setattr(known, name, getattr(ended, name))
     known.due_ns = None
     if ended.retained is not None:
@@ -188,10 +188,9 @@ class StreamWriter:
         self._connection.executemany("INSERT INTO window_span VALUES (?, ?)", spans)
 
     def _write_streams(self) -> None:
+        known = [stored for stored in self._by_id.values() if not stored.is_new]
+        self._connection.executemany(_UPDATE, [(*_stream_values(stored.row), stored.id) for stored in known])
         self._insert([stored for stored in self._by_id.values() if stored.is_new])
-        self._connection.executemany(
-            _UPDATE, [(*_stream_values(stored.row), stored.id) for stored in self._by_id.values()]
-        )
         ended = [
             (stored.id, stored.row.span) for stored in self._by_id.values() if stored.row.span and not stored.had_end
         ]

@@ -129,7 +129,9 @@ def _size_of(item: Waiting) -> int:
     """By that it takes in the file, rather too much than too little."""
     records = item.batch.records
     if item.batch.signal is Signal.METRICS:
-        return records * _POINT_SIZE
+        # As if each were of a new series, whose attributes stand in the table and in its index.
+        told = sum(len(point.attributes) for group in item.batch.groups for point in group.points)
+        return records * _POINT_SIZE + 2 * told
     return 2 * item.size + records * _ROW_SIZE if records else 0  # spans of over half a page have one each
 
 

@@ -93,7 +93,6 @@ class Filled:
             "type": "bidi_stream",
             "peer": "",
             "code": "" if end is None else "OK",
-            "error": "",
             "sent": 0,
             "received": 0,
             "sent_bytes": 0,
@@ -128,13 +127,11 @@ class Filled:
         process: int,
         name: str,
         points: Iterable[tuple[float, float]],
-        *,
-        counter: bool = False,
         **attributes: str,
     ) -> int:
         """A series. In the names of ``attributes``, ``__`` stands for a full stop."""
         text = json.dumps({key.replace("__", "."): value for key, value in sorted(attributes.items())})
-        number = self.insert("series", process=process, name=name, unit="By", attributes=text, counter=counter)
+        number = self.insert("series", process=process, name=name, attributes=text)
         self.rows("point", ((number, ns(time), value) for time, value in points))
         return number
 
@@ -150,6 +147,7 @@ class Filled:
             "unit": "{message}",
             "evidence": "",
             "advice": "",
+            "said_ns": 0,
             **columns,
         }
         return self.insert("finding", **row, process=process, kind=kind, first_ns=ns(first), last_ns=ns(last))
@@ -188,7 +186,7 @@ def fill(capture: Filled, streams: int, windows: int) -> None:
         end, process = start + length, processes[number % 4]
         made.append(
             (
-                *(number + 1, process, (number + 1).to_bytes(16, "big"), (number + 1).to_bytes(8, "big"), None),
+                *(number + 1, process, (number + 1).to_bytes(16, "big"), (number + 1).to_bytes(8, "big")),
                 *(
                     names[number % 6],
                     ("server", "client")[number // 6 % 2],
@@ -196,7 +194,7 @@ def fill(capture: Filled, streams: int, windows: int) -> None:
                     f"10.0.{number % 50}.7:4711",
                 ),
                 *(ns(start), None if is_open else ns(end), ns(end), ns(end + 20) if is_open else None),
-                *(None if is_open else ("ok", "error", "cancelled")[number % 3], "OK", ""),
+                *(None if is_open else ("ok", "error", "cancelled")[number % 3], "OK"),
                 *(10 * each, 20 * each, 1000 * each, 2000 * each, ns(end), None, number % 7, each),
             )
         )
@@ -229,6 +227,6 @@ def _metrics(capture: Filled, process: int, methods: Sequence[str], times: Seque
             for direction in ("sent", "received"):
                 for name in ("otelstream.messages", "otelstream.message.io"):
                     points = [(time, 100.0 * time) for time in times]
-                    capture.points(process, name, points, counter=True, **row, otelstream__direction=direction)
+                    capture.points(process, name, points, **row, otelstream__direction=direction)
             for name in ("otelstream.messages.retained", "otelstream.messages.retained.size"):
                 capture.points(process, name, [(time, 10.0 * time) for time in times], **row)

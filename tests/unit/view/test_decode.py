@@ -170,6 +170,23 @@ def test_more_records_than_a_sender_batches_are_413_at_each_level(level: str) ->
     assert decode(Signal.TRACES, allowed, PROTOBUF, "").size == len(allowed)
 
 
+def test_the_parts_of_records_count() -> None:
+    def spans(events: int) -> bytes:
+        return field(0x0A, field(0x12, field(0x12, b"\x5a\x00" * events)))
+
+    def points(count: int) -> bytes:
+        return field(0x0A, field(0x12, field(0x12, field(0x2A, b"\x0a\x00" * count))))
+
+    for signal, many, enough in (
+        (Signal.TRACES, spans(RECORDS_LIMIT), spans(RECORDS_LIMIT - 3)),
+        (Signal.METRICS, points(RECORDS_LIMIT), points(RECORDS_LIMIT - 3)),
+    ):
+        with pytest.raises(Undecodable) as raised:
+            decode(signal, many, PROTOBUF, "")
+        assert raised.value.reason is Reason.TOO_LARGE
+        assert decode(signal, enough, PROTOBUF, "").size == len(enough)
+
+
 # Whatever is sent
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue, KeyValueList
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 from otelstream.view.extract import extract
+from otelstream.view.extract.attributes import values
 from otelstream.view.intake import Reason, Signal
 from otelstream.view.rows import Batch, StreamRow, WindowRow
 from tests.unit.view.messages import (
@@ -20,6 +22,7 @@ from tests.unit.view.messages import (
     link,
     stream_span,
     traces,
+    value,
 )
 
 NOW = START + 3600 * SECOND
@@ -43,11 +46,10 @@ def window_of(span: Span) -> WindowRow:
 
 
 def test_a_stream_span() -> None:
-    span = stream_span({"otelstream.deadline": 90.0, "error.type": "x"}, parent_span_id=b"P" * 8)
+    span = stream_span({"otelstream.deadline": 90.0}, parent_span_id=b"P" * 8)
     assert stream_of(span) == StreamRow(
         trace_id=TRACE,
         span_id=STREAM,
-        parent_id=b"P" * 8,
         method="pkg.Shop/Watch",
         side="server",
         type="bidi_stream",
@@ -59,7 +61,6 @@ def test_a_stream_span() -> None:
         due_ns=None,
         outcome="ok",
         code="OK",
-        error="x",
         sent=30,
         received=60,
         sent_bytes=3000,
@@ -272,9 +273,18 @@ def test_numbers_that_make_no_sense_are_left_out() -> None:
 
 
 def test_long_strings_are_cut_and_nul_is_replaced() -> None:
-    stream = stream_of(stream_span({"rpc.method": "a\0" + "x" * 5000, "error.type": "ß" * 5000}))
+    stream = stream_of(stream_span({"rpc.method": "a\0" + "x" * 5000, "otelstream.rpc.type": "ß" * 5000}))
     assert stream.method == "a\N{REPLACEMENT CHARACTER}" + "x" * 998
-    assert stream.error == "ß" * 1000
+    assert stream.type == "ß" * 1000
+
+
+def test_arrays_and_maps_are_cut() -> None:
+    many = value(list(range(3000)))
+    deep = AnyValue(kvlist_value=KeyValueList(values=[KeyValue(key=f"k{index}", value=many) for index in range(5)]))
+    found = values([KeyValue(key="many", value=deep), KeyValue(key="last", value=value("x"))])
+    assert found["many"]["k0"] == list(range(999))  # the map has one
+    assert list(found["many"]) == ["k0"]
+    assert found["last"] == "x"
 
 
 def test_a_span_tells_of_the_leak_of_its_method() -> None:

@@ -167,6 +167,8 @@ def test_json_of_another_shape_is_400(value: Any) -> None:
         b'{"resourceSpans":' + b"9" * 10_000 + b"}",
         b"[" * 100_000,
         b'{"a":' * 100_000,
+        b'{"\\ud800":1}',
+        b'{"resourceSpans":[{"resource":{"attributes":["\\ud800"]}}]}',
         b'{"resourceSpans":[{"scopeSpans":[{"spans":[{"attributes":[{"key":"a","value":'
         + b'{"arrayValue":{"values":[' * 200
         + b"]}}" * 200

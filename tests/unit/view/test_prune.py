@@ -102,6 +102,15 @@ def test_streams_of_a_clock_that_is_behind_are_not_silent(capture: Capture) -> N
     assert set(range(1, 50)) <= set(streams(capture))
 
 
+def test_streams_of_a_clock_that_was_ahead_once_are_not_silent(capture: Capture) -> None:
+    capture.send(interval_span(1, span_id=ids(7), parent_span_id=ids(1), end_time_unix_nano=START + 72_000 * SECOND))
+    capture.clock.advance(700)
+    at = {"start_time_unix_nano": START + 690 * SECOND, "end_time_unix_nano": START + 700 * SECOND}
+    capture.send(*(window(stream, **at) for stream in range(2, 50)))
+    fill(capture)
+    assert set(range(2, 50)) <= set(streams(capture))
+
+
 def test_streams_are_silent_only_while_somebody_listens(tmp_path: Path) -> None:
     """A capture that is gone on with after an hour: its services ran on, and tell of their streams in their time."""
     path = tmp_path / "capture.db"
@@ -214,6 +223,23 @@ def test_series_and_processes_of_which_nothing_is_left_leave(capture: Capture) -
         capture.send(late)
     assert capture.rows("SELECT service FROM process") == [("shop",)]
     assert capture.one("SELECT count(*) FROM series") == 1
+
+
+def test_for_a_request_that_is_larger_than_all_nothing_leaves(capture: Capture) -> None:
+    capture.send(ended(1, 60))
+    text = {f"a{number}": "\x01" * 1000 for number in range(60)}
+    assert capture.send_metrics(gauge("process.memory.usage", 1, attributes=text)) == Taken(1, f"1 {FULL.value}")
+    assert streams(capture) == [1]
+    assert capture.send_metrics(gauge("process.memory.usage", 1)) == Taken()
+
+
+def test_metrics_alone_do_not_fill_it_for_ever(capture: Capture) -> None:
+    for number in range(100):
+        sent = gauge("process.memory.usage", 1, attributes={"a": f"{number}" + "\x01" * 900}, start=number)
+        assert capture.send_metrics(sent) == Taken()
+        assert used(capture._reader) < SIZE
+    assert capture.one("SELECT max(time_ns) FROM point") == START + 99 * SECOND
+    assert capture.send(window(1)) == Taken()
 
 
 # whatever comes

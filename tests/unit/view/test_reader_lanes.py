@@ -204,8 +204,8 @@ def test_steps_count_messages_by_the_counters(filled: Filled) -> None:
     filled.stream(other, start=0, end=600, sent=600)
     row = {"rpc__method": "shop.Feed/Watch", "otelstream__side": "server"}
     points = [(time, time * (2.0 if time <= 300 else 0.0)) for time in range(0, 601, 10)]
-    filled.points(process, "otelstream.messages", points, counter=True, **row, otelstream__direction="sent")
-    filled.points(process, "otelstream.messages", [(0, 0.0), (600, 600.0)], counter=True, **row)
+    filled.points(process, "otelstream.messages", points, **row, otelstream__direction="sent")
+    filled.points(process, "otelstream.messages", [(0, 0.0), (600, 600.0)], **row)
     (lane,) = filled.reader().lanes(Choice(), at(0, 600), lanes=1, bars=5)
     early, late = (next(step for step in lane.steps if step.end > T0 + time) for time in (100, 500))
     assert early.messages == pytest.approx(2 + 1 + 1)  # two series, and the stream of a process without counters

@@ -162,7 +162,7 @@ def test_rates_are_those_of_the_counters(filled: Filled) -> None:
             for name in ("otelstream.messages", "otelstream.message.io"):
                 factor = 100 if name.endswith("io") else 1
                 points = [(time, 1000 + rate * factor * time) for time in range(0, 601, 60)]
-                filled.points(owner, name, points, counter=True, **WATCH, otelstream__direction=direction)
+                filled.points(owner, name, points, **WATCH, otelstream__direction=direction)
     assert (read(filled).messages_per_s, read(filled).bytes_per_s) == pytest.approx((12, 1200))
     zoomed = read(filled, start=310, end=370)  # one point in it: the last one before is the other
     assert zoomed.messages_per_s == pytest.approx(12)
@@ -172,7 +172,7 @@ def test_rates_are_those_of_the_counters(filled: Filled) -> None:
 def test_a_counter_that_was_reset_goes_on(filled: Filled) -> None:
     process = filled.process()
     points = [(0, 1000.0), (100, 1100.0), (200, 50.0), (300, 150.0)]
-    filled.points(process, "otelstream.messages", points, counter=True, **WATCH)
+    filled.points(process, "otelstream.messages", points, **WATCH)
     assert read(filled, end=300).messages_per_s == pytest.approx((100 + 50 + 100) / 300)
 
 
@@ -194,14 +194,14 @@ def test_of_a_search_the_streams_tell(filled: Filled) -> None:
     process = filled.process()
     filled.stream(process, start=0, end=600, sent=600, peer="10.0.0.1:1")
     filled.stream(process, start=0, end=600, sent=1200)
-    filled.points(process, "otelstream.messages", [(0, 0.0), (600, 6000.0)], counter=True, **WATCH)
+    filled.points(process, "otelstream.messages", [(0, 0.0), (600, 6000.0)], **WATCH)
     assert read(filled, Choice(text="10.0.0.1")).messages_per_s == pytest.approx(1)
     assert read(filled).messages_per_s == pytest.approx(10)
 
 
 def test_a_method_that_only_counters_know(filled: Filled) -> None:
     process = filled.process()
-    filled.points(process, "otelstream.messages", [(0, 0.0), (600, 600.0)], counter=True, **WATCH)
+    filled.points(process, "otelstream.messages", [(0, 0.0), (600, 600.0)], **WATCH)
     assert read(filled).messages_per_s == pytest.approx(1)
     for choice in (Choice(method="x"), Choice(side="client"), Choice(service="x"), Choice(text="watch")):
         assert filled.reader().methods(choice, at(0, 600)) == []
