@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import click
 
 from otelstream.cli import ask
-from otelstream.view.addresses import PAGE_PORT, TOKEN_VARIABLE
+from otelstream.viewer_address import PAGE_PORT, TOKEN_VARIABLE
 
 if TYPE_CHECKING:
     from otelstream.debug.http import Address

@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 import click
 
-from otelstream.view.addresses import GRPC_PORT, HTTP_PORT, PAGE_PORT, TOKEN_VARIABLE
+from otelstream.viewer_address import GRPC_PORT, HTTP_PORT, PAGE_PORT, TOKEN_VARIABLE
 
 if TYPE_CHECKING:
     from otelstream.view.viewer import Settings

@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from typing import IO
 
-from otelstream.view.addresses import PAGE_PORT
+from otelstream.viewer_address import PAGE_PORT
 
 _START_S = 60.0
 """Longest time to start: the machine may be busy."""

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from otelstream.view.access import Access
-from otelstream.view.addresses import GRPC_PORT, TOKEN_VARIABLE
 from otelstream.view.page.page import Setting
 from otelstream.view.page.server import PageServer, application
 from otelstream.view.receive import GrpcReceiver, HttpReceiver, listen
 from otelstream.view.store import files
 from otelstream.view.store.reader import Reader
 from otelstream.view.store.writer import Store
+from otelstream.viewer_address import GRPC_PORT, TOKEN_VARIABLE
 
 _LOCALHOST = "localhost"
 

@@ -303,7 +303,7 @@ def test_starting_another_verb_does_not_wait_for_this_one(module: Any) -> None:
     code = Path(module.__file__).read_text("utf-8")
     at_start = [line for line in code.splitlines() if re.match("(from|import) ", line)]
     ours = [line for line in at_start if re.search("rich|otelstream|prometheus", line)]
-    light = {"from otelstream.cli import ask", "from otelstream.view.addresses import PAGE_PORT, TOKEN_VARIABLE"}
+    light = {"from otelstream.cli import ask", "from otelstream.viewer_address import PAGE_PORT, TOKEN_VARIABLE"}
     assert set(ours) <= light
 
 
