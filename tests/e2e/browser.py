@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, sync_playwright
+
+from otelstream.testing import wait_until
 
 _NAMES = ("chromium", "chromium-browser", "google-chrome")
 MISSING = "there is no Chromium on PATH: make browser"
@@ -15,6 +17,7 @@ CHART = """key => {
   const chart = getElement(document.querySelector("[data-testid=chart]").id.slice(1)).chart;
   const model = chart.getModel();
   if (key === "axes") return [0, 1].map(index => model.getComponent("xAxis", index).axis.scale.getExtent());
+  if (key === "look") return {colour: chart.getOption().textStyle.color, left: chart.getOption().grid[0].left};
   if (key === "series") return chart.getOption().series.map(each => ({id: each.id, data: each.data}));
   const at = (grid, value) => chart.convertToPixel({gridIndex: grid}, value);
   const box = chart.getDom().getBoundingClientRect();
@@ -60,6 +63,27 @@ def watch(page: Page) -> list[str]:
     page.on("dialog", dialog)
     page.on("request", request)
     return wrong
+
+
+def by(page: Page, name: str) -> Locator:
+    """The parts of the page that are called ``name``."""
+    return page.locator(f"[data-testid={name}]")
+
+
+def wait_for_chart(page: Page) -> None:
+    """Until it has its data."""
+    page.wait_for_selector("main[data-ready] [data-testid=chart] canvas")
+    wait_until(lambda: series(page).get("resident"), "the chart to have its data")
+
+
+def wait_for_axes(page: Page, holds: Callable[[float], bool]) -> None:
+    """Until both axes show the same, as long as ``holds`` wants, s."""
+
+    def both() -> bool:
+        above, below = axes(page)
+        return above == below and holds((above[1] - above[0]) / 1e3)
+
+    wait_until(both, "both axes to follow")
 
 
 def axes(page: Page) -> list[list[float]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,7 @@ if os.environ.get("OTELSTREAM_REQUIRE_ALL") != "1":
 from playwright.sync_api import Browser, Page, expect
 
 from tests.e2e import browser as chromium
+from tests.feed import Feed
 from tests.viewer import Viewer, viewing
 
 expect.set_options(timeout=20_000)  # ms; the machine may be busy
@@ -43,6 +45,22 @@ def viewer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Viewer]:
     """A viewer that receives."""
     with viewing("--db", str(tmp_path_factory.mktemp("capture") / "capture.db")) as started:
         yield started
+
+
+@pytest.fixture(scope="module")
+def fed(viewer: Viewer) -> Viewer:
+    """One that has the story."""
+    with Feed(viewer.grpc) as feed:
+        feed.story(time.time())
+    return viewer
+
+
+@pytest.fixture
+def opened(page: Page, fed: Viewer) -> Page:
+    """Its page."""
+    page.goto(fed.url)
+    chromium.wait_for_chart(page)
+    return page
 
 
 @pytest.fixture

@@ -76,10 +76,10 @@ def test_the_leak_is_on_the_page_and_nothing_is_left_behind(page: Page, demo: su
     oldest = min(value[1] for value in open_bars)
     above = [value for at, value in data["resident"] if at >= oldest]
     assert above[-1] > above[0]
+    page.goto("about:blank")  # else it asks for a viewer that is gone
     demo.send_signal(signal.SIGINT)
     demo.communicate(timeout=60)
     assert processes() == []
-    page.goto("about:blank")
 
 
 def test_a_killed_demo_takes_its_viewer_with_it(demo: subprocess.Popen[str]) -> None:

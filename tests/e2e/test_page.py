@@ -4,44 +4,13 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable
 
-import pytest
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Page, expect
 
 from otelstream.testing import wait_until
-from tests.e2e.browser import CHART, axes, series
+from tests.e2e.browser import CHART, axes, by, series, wait_for_axes
 from tests.feed import Feed
 from tests.viewer import Viewer, viewing
-
-
-@pytest.fixture(scope="module")
-def fed(viewer: Viewer) -> Viewer:
-    with Feed(viewer.grpc) as feed:
-        feed.story(time.time())
-    return viewer
-
-
-@pytest.fixture
-def opened(page: Page, fed: Viewer) -> Page:
-    page.goto(fed.url)
-    page.wait_for_selector("main[data-ready] [data-testid=chart] canvas")
-    wait_until(lambda: series(page).get("resident"), "the chart to have its data")
-    return page
-
-
-def by(page: Page, name: str) -> Locator:
-    return page.locator(f"[data-testid={name}]")
-
-
-def wait_for_axes(page: Page, holds: Callable[[float], bool]) -> None:
-    """Until both axes show the same, as long as ``holds`` wants, s."""
-
-    def both() -> bool:
-        above, below = axes(page)
-        return above == below and holds((above[1] - above[0]) / 1e3)
-
-    wait_until(both, "both axes to follow")
 
 
 def test_the_verdict_names_method_holder_growth_and_limit(opened: Page) -> None:
