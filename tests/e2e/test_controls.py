@@ -156,6 +156,7 @@ def test_a_capture_that_cannot_be_read_for_a_while(page: Page, capture: Path) ->
         wait_for_chart(page)
         with closing(sqlite3.connect(capture, isolation_level=None)) as other:
             other.execute("ALTER TABLE stream RENAME TO stolen")
+            expect(by(page, "trouble")).to_be_visible()
             expect(by(page, "trouble")).to_contain_text("The capture can't be read at present (OperationalError)")
             expect(by(page, "trouble")).to_contain_text("What you see is as of")
             other.execute("ALTER TABLE stolen RENAME TO stream")

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -29,7 +30,9 @@ from otelstream.observers import Guard
 from otelstream.runtime import debug_port
 from otelstream.testing import Telemetry, wait_until
 from otelstream.view import model
+from tests import viewer as view
 from tests.command import one_sentence
+from tests.feed import Feed
 from tests.instrumented import instrumented_with
 from tests.reports import healthy, leaking, stream
 from tests.services import SyncHandlers, invoke, sync_server
@@ -438,6 +441,16 @@ def test_a_real_service_in_a_terminal(instrumented: Telemetry, terminal: Callabl
         shown.until("Open streams: 0")
         shown.process.send_signal(signal.SIGINT)
         assert shown.ends()[0] == 0
+
+
+def test_a_real_viewer() -> None:
+    with view.viewing() as viewer, Feed(viewer.grpc) as feed:
+        feed.story(time.time())
+        result = run(viewer.port, "--sort", "messages", "--limit", "1")
+    assert result.exit_code == 0, result.output
+    assert "shop.v1.Orders/Follow keeps its messages" in result.output
+    assert "Orders/Buy0" in result.output
+    assert "Open streams: 1" in result.output
 
 
 def test_once_in_a_terminal(terminal: Callable[..., Terminal]) -> None:

@@ -196,6 +196,7 @@ def test_the_token_in_the_url_leads_to_the_page_without_it(guarded: Viewer) -> N
     answer = get(guarded.port, match[1])
     assert (answer.status, answer.headers["Location"]) == (303, "/")
     cookie = answer.headers["Set-Cookie"]
+    assert cookie.startswith(f"otelstream_view_{guarded.port}=")  # another viewer of this host has another
     assert {"HttpOnly", "SameSite=strict"} <= {part.strip() for part in cookie.split(";")}
     kept = cookie.partition(";")[0]
     for path in PATHS[:4]:

@@ -106,7 +106,9 @@ def test_a_bar_and_its_windows() -> None:
 def test_colour_tells_the_outcome(outcome: str) -> None:
     made = streams.series([Lane("a.B/C", "server", [bar(state="ended", outcome=outcome)])], RANGE)
     assert [each["id"] for each in made if each["data"]] == [f"streams {outcome}"]
-    assert made[0]["itemStyle"]["color"] == STREAMS["open"]
+    colours = {each["id"]: each["itemStyle"]["color"] for each in made}
+    assert colours[f"streams {outcome}"] == STREAMS[outcome]
+    assert len(set(colours.values())) == len(made)
 
 
 def test_what_has_no_known_outcome() -> None:

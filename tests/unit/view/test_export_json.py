@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from otelstream.view import export_json
-from otelstream.view.model import Choice, MethodRow, StreamRow
+from otelstream.view.model import Choice, FindingRow, MethodRow, Process, StreamRow
 from otelstream.view.store.reader import Reader
 from tests.unit.view.filled import MIB, T0, Filled, at
 
@@ -30,6 +30,8 @@ def make(filled: Filled) -> Reader:
     times = range(0, 601, 10)
     filled.points(shop, "process.memory.usage", [(time, 50 * MIB + time * MIB / 60) for time in times])
     filled.points(shop, "otelstream.memory.usage", [(5, float("inf"))], otelstream__memory__kind="python")
+    filled.points(shop, "container.memory.usage", [(5, 10 * MIB)])
+    filled.points(shop, "container.memory.available", [(5, 90 * MIB)])
     filled.finding(shop, first=10, last=590, growth=float("inf"))
     filled.rows("dropped", [("MALFORMED", 2, 5, "a body")])
     return filled.reader()
@@ -47,9 +49,12 @@ def test_everything_of_a_capture(filled: Filled) -> None:
     assert (found["verdict"]["level"], found["findings"][0]["growth"]) == ("leak", None)
     assert [row["method"] for row in found["methods"]] == ["shop.Feed/Watch", "stock.Store/Count"]
     assert [(row["id"], row["state"]) for row in found["streams"]] == [(1, "open"), (2, "ended"), (3, "silent")]
-    assert {field.name for field in fields(StreamRow)} == found["streams"][0].keys()
+    for name, row in (("streams", StreamRow), ("methods", MethodRow), ("findings", FindingRow)):
+        assert {field.name for field in fields(row)} == found[name][0].keys()
+    assert {field.name for field in fields(Process)} < found["processes"][0].keys()
     memory = found["memory"][0]
     assert (memory["process"], memory["resident"]["points"][0]) == (1, [T0, 50 * MIB])
+    assert memory["limit"] == {"name": "limit", "points": [[T0 + 5, 100 * MIB]]}
     assert memory["kinds"] == [{"name": "python", "points": [[T0 + 5, None]]}]
 
 

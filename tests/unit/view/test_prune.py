@@ -17,7 +17,7 @@ from otelstream.testing import FakeClock
 from otelstream.view.intake import Reason, Taken
 from otelstream.view.store.prune import used
 from tests.unit.view.capture import Capture, capture_at
-from tests.unit.view.messages import SECOND, START, TRACE, gauge, interval_span, link, stream_span
+from tests.unit.view.messages import SECOND, START, TRACE, gauge, interval_span, leak_record, link, stream_span
 
 SIZE = 600_000
 TEXT = "x" * 2000
@@ -128,6 +128,38 @@ def test_streams_are_silent_only_while_somebody_listens(tmp_path: Path) -> None:
         assert 1 not in streams(capture)
 
 
+def test_of_silent_streams_the_oldest_leave_first(tmp_path: Path) -> None:
+    with capture_at(tmp_path / "capture.db", 4 * SIZE) as capture:
+        order = list(range(1, 701))
+        random.Random(7).shuffle(order)
+        for start in range(0, 700, 100):
+            capture.send(*(interval_at(stream, stream, stream + 1) for stream in order[start : start + 100]))
+        capture.clock.advance(2000)
+        known = set(streams(capture))
+        number = 9000
+        while known <= (left := set(streams(capture))):
+            capture.send(*(window_now(capture, number + more) for more in range(10)))
+            number += 10
+        gone = known - left
+        assert gone == set(range(1, len(gone) + 1))
+        assert len(gone) < 700
+
+
+def interval_at(stream: int, start: float, end: float) -> Span:
+    """A window as if its stream had begun with it."""
+    times = {
+        "start_time_unix_nano": START + round(start * SECOND),
+        "end_time_unix_nano": START + round(end * SECOND),
+    }
+    attributes = {"note": TEXT, "otelstream.stream.age": float(end - start)}
+    return interval_span(1, attributes, parent_span_id=ids(stream), span_id=ids(1_000_000 + stream), **times)
+
+
+def window_now(capture: Capture, stream: int) -> Span:
+    now = (capture.clock() - START) / SECOND
+    return interval_at(stream, now, now)
+
+
 def fill(capture: Capture, first: int = 1000) -> int:
     """Open streams, ten at a time, until there is no room for ten more. How many found room."""
     now = {"start_time_unix_nano": capture.clock(), "end_time_unix_nano": capture.clock()}
@@ -202,6 +234,17 @@ def test_points_older_than_the_oldest_stream_leave_with_those_beside_them(captur
     assert oldest() == 500
 
 
+def test_points_beside_an_open_stream_stay(capture: Capture) -> None:
+    capture.send(interval_at(1, 100, 110))
+    capture.send_metrics(gauge("process.memory.usage", *range(1000)))
+    for stream in range(2, 300):
+        span = ended(stream, 2000 + stream, TEXT)
+        span.start_time_unix_nano = START + 500 * SECOND
+        capture.send(span)
+    assert 2 not in streams(capture)
+    assert capture.one("SELECT min(time_ns) FROM point") == START + 100 * SECOND
+
+
 def test_points_leave_when_they_are_more_than_a_quarter(capture: Capture) -> None:
     capture.send(window(1))
     for start in range(0, 40_000, 500):
@@ -223,6 +266,24 @@ def test_series_and_processes_of_which_nothing_is_left_leave(capture: Capture) -
         capture.send(late)
     assert capture.rows("SELECT service FROM process") == [("shop",)]
     assert capture.one("SELECT count(*) FROM series") == 1
+
+
+def test_a_process_that_was_just_heard_of_stays_with_what_it_told(capture: Capture) -> None:
+    capture.send_logs(leak_record(), resource={"service.name": "told"})
+    fill_with_ended(capture, 2)
+    assert capture.rows("SELECT service FROM process ORDER BY 1") == [("shop",), ("told",)]
+    assert capture.one("SELECT count(*) FROM finding") == 1
+    capture.clock.advance(601)
+    fill_with_ended(capture, 1000)
+    assert capture.rows("SELECT service FROM process") == [("shop",)]
+    assert capture.one("SELECT count(*) FROM finding") == 0
+
+
+def fill_with_ended(capture: Capture, first: int) -> None:
+    """Until some have left."""
+    for stream in range(first, first + 300):
+        capture.send(ended(stream, 60 + stream))
+    assert first not in streams(capture)
 
 
 def test_for_a_request_that_is_larger_than_all_nothing_leaves(capture: Capture) -> None:
