@@ -18,6 +18,7 @@ CHART = """key => {
   const model = chart.getModel();
   if (key === "axes") return [0, 1].map(index => model.getComponent("xAxis", index).axis.scale.getExtent());
   if (key === "look") return {colour: chart.getOption().textStyle.color, left: chart.getOption().grid[0].left};
+  if (key === "texts") return chart.getZr().storage.getDisplayList(true).map(each => each.style.text ?? "").join(" ");
   if (key === "series") return chart.getOption().series.map(each => ({id: each.id, data: each.data}));
   const at = (grid, value) => chart.convertToPixel({gridIndex: grid}, value);
   const box = chart.getDom().getBoundingClientRect();

@@ -57,7 +57,10 @@ def test_hovering_a_bar_and_a_click_open_its_stream(opened: Page) -> None:
     assert "process memory +10.0 MiB meanwhile, 100 messages retained" in bar["name"]
     lane, start, end, _ = bar["value"]
     place = opened.evaluate(CHART, [(start + end) / 2, lane])
-    opened.mouse.click(place["x"] + place["bar"][0], place["y"] + place["bar"][1])
+    x, y = place["x"] + place["bar"][0], place["y"] + place["bar"][1]
+    opened.mouse.move(x, y)
+    wait_until(lambda: "100 messages retained" in opened.evaluate(CHART, "texts"), "the tooltip")
+    opened.mouse.click(x, y)
     expect(by(opened, "detail")).to_contain_text("10 windows")
 
 
