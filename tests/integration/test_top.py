@@ -1,21 +1,14 @@
-"""``otelstream top`` from a real debug address and from what answers as a viewer does, once and live in a terminal."""
+"""``otelstream top`` from a real debug address and from what answers as a viewer does."""
 
 from __future__ import annotations
 
-import json
 import os
 import re
-import signal
-import socket
-import subprocess
-import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -25,21 +18,14 @@ from click.testing import CliRunner, Result
 
 import otelstream
 from otelstream.cli import ask, leaks, main, top
-from otelstream.debug.server import Address, DebugServer, DebugSources
-from otelstream.observers import Guard
 from otelstream.runtime import debug_port
 from otelstream.testing import Telemetry, wait_until
-from otelstream.view import model
 from tests import viewer as view
+from tests.asked import DEBUG_TOKEN, NO_TOKENS, VIEW_TOKEN, debug_address, free_port, viewing
 from tests.command import one_sentence
 from tests.feed import Feed
 from tests.instrumented import instrumented_with
-from tests.reports import healthy, leaking, stream
-from tests.services import SyncHandlers, invoke, sync_server
-
-VIEW_TOKEN = "OTEL_PYTHON_OTELSTREAM_VIEW_TOKEN"
-DEBUG_TOKEN = "OTEL_PYTHON_OTELSTREAM_DEBUG_TOKEN"
-NO_TOKENS = {VIEW_TOKEN: None, DEBUG_TOKEN: None}
+from tests.services import invoke, sync_server
 
 
 def run(*arguments: object, **env: str) -> Result:
@@ -49,21 +35,6 @@ def run(*arguments: object, **env: str) -> Result:
 
 
 # A service
-
-METRICS = (
-    b'process_memory_usage_bytes 1048576\notelstream_messages_total{otelstream_side="server",rpc_method="a.B/C"} 1\n'
-)
-
-
-@contextmanager
-def debug_address(token: str | None = None, port: int = 0, report: Callable[[], Any] = leaking) -> Iterator[int]:
-    sources = DebugSources(lambda: [stream()], report, lambda: METRICS)
-    server = DebugServer(Address("127.0.0.1", port), sources, token=token, guard=Guard())
-    assert server.start()
-    try:
-        yield server.port
-    finally:
-        server.stop()
 
 
 @pytest.fixture
@@ -136,68 +107,6 @@ def test_a_service_with_a_token() -> None:
 
 # A viewer
 
-STREAM = model.StreamRow(
-    *(1, "ticks", 1, "shop.Ticks/Chat", "server", "bidi_stream", "open", "", "", "10.0.0.7:1", 1.7e9, None, 90.0, 2.0),
-    *(10, 5, 1000, 500, 2.5, 80.0, 7, "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"),
-)
-TICKS = {"label": "ticks · 1a", "is_silent": False, "resident": 3 << 20, "resident_per_minute": 1 << 20}
-LIVE: dict[str, Any] = {
-    "verdict": {"sentence": "shop.Ticks/Chat keeps its messages.", "level": "leak"},
-    "processes": [TICKS],
-    "methods": [],
-    "streams": [asdict(STREAM)],
-    "streams_total": 1234,
-    "time": 1.7e9,
-}
-
-
-class Viewer(ThreadingHTTPServer):
-    """Answers ``/api/live`` with ``live``."""
-
-    daemon_threads = True
-
-    def __init__(self, port: int = 0, token: str | None = None) -> None:
-        self.live: Any = LIVE
-        self.token = token
-        self.asked_with: list[str | None] = []
-        self.asked = threading.Event()
-        self.may_answer = threading.Event()
-        self.may_answer.set()
-        super().__init__(("127.0.0.1", port), _Answers)
-
-
-class _Answers(BaseHTTPRequestHandler):
-    server: Viewer
-
-    def do_GET(self) -> None:
-        given = self.headers["Authorization"]
-        self.server.asked_with.append(given)
-        self.server.asked.set()
-        self.server.may_answer.wait(20)
-        status = 200 if self.path.partition("?")[0] == "/api/live" else 404
-        if self.server.token is not None and given != f"Bearer {self.server.token}":
-            status = 401
-        body = json.dumps(self.server.live).encode()
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: object) -> None:
-        """Nothing is to be read beside the test's own output."""
-
-
-@contextmanager
-def viewing(port: int = 0, token: str | None = None) -> Iterator[Viewer]:
-    with Viewer(port, token) as viewer:
-        thread = threading.Thread(target=viewer.serve_forever, args=(0.01,))
-        thread.start()
-        try:
-            yield viewer
-        finally:
-            viewer.shutdown()
-            thread.join()
-
 
 def test_a_viewer() -> None:
     with viewing() as viewer:
@@ -212,6 +121,16 @@ def test_a_viewer() -> None:
     assert viewer.asked_with == [None], "its rates are its own"
 
 
+def test_a_real_viewer() -> None:
+    with view.viewing() as viewer, Feed(viewer.grpc) as feed:
+        feed.story(time.time())
+        result = run(viewer.port, "--sort", "messages", "--limit", "1")
+    assert result.exit_code == 0, result.output
+    assert "shop.v1.Orders/Follow keeps its messages" in result.output
+    assert "Orders/Buy0" in result.output
+    assert "Open streams: 1" in result.output
+
+
 def test_a_viewer_with_a_token_hears_no_other_one() -> None:
     with viewing(token="right") as viewer:
         assert run(viewer.server_port, **{VIEW_TOKEN: "right", DEBUG_TOKEN: "secret"}).exit_code == 0
@@ -221,11 +140,6 @@ def test_a_viewer_with_a_token_hears_no_other_one() -> None:
 
 
 # Which of the two
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 @pytest.fixture
@@ -308,161 +222,3 @@ def test_starting_another_verb_does_not_wait_for_this_one(module: Any) -> None:
     ours = [line for line in at_start if re.search("rich|otelstream|prometheus", line)]
     light = {"from otelstream.cli import ask", "from otelstream.viewer_address import PAGE_PORT, TOKEN_VARIABLE"}
     assert set(ours) <= light
-
-
-# In a terminal
-
-
-class Terminal:
-    """A pseudo-terminal of 100 columns and 30 lines with ``otelstream top`` in it."""
-
-    def __init__(self, *arguments: object) -> None:
-        import pty  # there is none on Windows
-
-        self.primary, self.secondary = pty.openpty()
-        environment = {name: value for name, value in os.environ.items() if name not in NO_TOKENS}
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "otelstream", "top", *map(str, arguments)],
-            stdin=self.secondary,
-            stdout=self.secondary,
-            stderr=self.secondary,
-            env={**environment, "TERM": "xterm-256color", "COLUMNS": "100", "LINES": "30"},
-        )
-        self.output = ""
-
-    def until(self, *parts: str) -> str:
-        """What is shown up to the last of ``parts``, which come in this order, without colours."""
-        found = ""
-        for part in parts:
-            while part not in self.text:
-                self.output += os.read(self.primary, 65536).decode(errors="replace")
-            end = self.text.index(part) + len(part)
-            found += self.text[:end]
-            self.output = self.text[end:]
-        return found
-
-    @property
-    def text(self) -> str:
-        return re.sub(r"\x1b\[[\d;]*m", "", self.output)
-
-    def ends(self) -> tuple[int, str]:
-        """Its exit status and the rest of what it wrote."""
-        status = self.process.wait(20)
-        os.close(self.secondary)
-        try:
-            while chunk := os.read(self.primary, 65536):
-                self.output += chunk.decode(errors="replace")
-        except OSError:  # the other end is closed
-            pass
-        return status, self.text
-
-    def close(self) -> None:
-        with self.process:
-            self.process.kill()
-        os.close(self.primary)
-
-
-@pytest.fixture
-def terminal() -> Iterator[Callable[..., Terminal]]:
-    pytest.importorskip("pty")
-    made: list[Terminal] = []
-
-    def start(*arguments: object) -> Terminal:
-        made.append(Terminal(*arguments))
-        return made[-1]
-
-    yield start
-    for each in made:
-        each.close()
-
-
-SHOW, HIDE, ENTER, LEAVE = "\x1b[?25h", "\x1b[?25l", "\x1b[?1049h", "\x1b[?1049l"
-"""The cursor; the screen that is put over what was there."""
-
-
-def test_it_goes_on_until_ctrl_c(terminal: Callable[..., Terminal]) -> None:
-    with viewing() as viewer:
-        shown = terminal(viewer.server_port, "--interval", 0.1)
-        start = shown.until("Open streams: 1 of 1,234")
-        assert ENTER in start
-        assert HIDE in start + shown.until("Ticks/Chat")
-        viewer.live = {**LIVE, "verdict": {"sentence": "No leak seen.", "level": "calm"}, "streams_total": 99}
-        shown.until("No leak seen.", "Open streams: 1 of 99")
-        shown.process.send_signal(signal.SIGINT)
-        status, rest = shown.ends()
-    assert status == 0
-    assert "Traceback" not in rest
-    assert LEAVE in rest
-    assert SHOW in rest
-    assert rest.rindex(LEAVE) > rest.rfind("Ticks/Chat"), "nothing is left in the terminal"
-
-
-def test_the_last_picture_stays_while_who_is_asked_is_gone(terminal: Callable[..., Terminal]) -> None:
-    with viewing() as viewer:
-        port = viewer.server_port
-        shown = terminal(port, "--interval", 0.1)
-        shown.until("Open streams: 1 of 1,234")
-    gone = shown.until(f"Nothing listens at 127.0.0.1:{port}.", "Open streams: 1 of 1,234")
-    assert "Trying again; this is how it was " in " ".join(gone.split())
-    assert "shop.Ticks/Chat keeps its messages." in gone
-    with viewing(port) as viewer:
-        viewer.live = {**LIVE, "verdict": {"sentence": "I am back.", "level": "calm"}}
-        back = shown.until("I am back.", "Open streams: ")
-        assert "Nothing listens" not in back[back.index("I am back.") :]
-        shown.process.send_signal(signal.SIGINT)
-        assert shown.ends()[0] == 0
-
-
-def test_ctrl_c_does_not_wait_for_an_answer(terminal: Callable[..., Terminal]) -> None:
-    with viewing() as viewer:
-        shown = terminal(viewer.server_port, "--interval", 0.1)
-        shown.until("Open streams: 1 of 1,234")
-        viewer.may_answer.clear()
-        viewer.asked.clear()
-        assert viewer.asked.wait(20)
-        shown.process.send_signal(signal.SIGINT)
-        status, rest = shown.ends()
-        assert not viewer.may_answer.is_set()
-        viewer.may_answer.set()
-    assert status == 0
-    assert "Traceback" not in rest
-    assert LEAVE in rest
-
-
-def test_a_real_service_in_a_terminal(instrumented: Telemetry, terminal: Callable[..., Terminal]) -> None:
-    handlers = SyncHandlers()
-    with sync_server(handlers) as port, grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
-        call = invoke(channel, "Hold")(b"x")
-        next(call)
-        shown = terminal(debug_port(), "--interval", 0.1)
-        shown.until("Too early to say", "Open streams: 2", "Streams/Hold")
-        handlers.release.set()
-        assert list(call) == []
-        shown.until("Open streams: 0")
-        shown.process.send_signal(signal.SIGINT)
-        assert shown.ends()[0] == 0
-
-
-def test_a_real_viewer() -> None:
-    with view.viewing() as viewer, Feed(viewer.grpc) as feed:
-        feed.story(time.time())
-        result = run(viewer.port, "--sort", "messages", "--limit", "1")
-    assert result.exit_code == 0, result.output
-    assert "shop.v1.Orders/Follow keeps its messages" in result.output
-    assert "Orders/Buy0" in result.output
-    assert "Open streams: 1" in result.output
-
-
-def test_once_in_a_terminal(terminal: Callable[..., Terminal]) -> None:
-    with debug_address(report=healthy) as port:
-        status, text = terminal(port, "--once", "--interval", 0.1).ends()
-    assert status == 0
-    assert ENTER not in text
-    assert "Open streams: 1" in text
-
-
-def test_what_cannot_be_asked_is_said_in_the_terminal_as_it_was(terminal: Callable[..., Terminal]) -> None:
-    status, text = terminal(free_port()).ends()
-    assert status == 2
-    assert "Nothing listens at" in text
-    assert ENTER not in text
