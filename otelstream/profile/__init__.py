@@ -1,0 +1,1 @@
+"""Profiles as values: made by a profiler in the process, written in the formats that existing viewers read."""
