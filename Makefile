@@ -32,7 +32,7 @@ define make-venv
 endef
 
 # What an installed package is made of; its Python modules are used from this tree as they are.
-SOURCES := pyproject.toml setup.py $(shell find protos -name '*.proto')
+SOURCES := pyproject.toml setup.py $(shell find protos -name '*.proto') $(wildcard otelstream/_heap/*.[ch])
 # Named after its interpreter, so that another PYTHON makes a new .venv.
 VENV := .venv/made-with-$(subst /,_,$(PYTHON))
 

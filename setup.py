@@ -1,14 +1,15 @@
-"""The build steps that pyproject.toml cannot say: the demo's messages are generated from protos/, and what
-`otelstream stack` starts is carried along from compose/."""
+"""The build steps that pyproject.toml cannot say: the demo's messages are generated from protos/, what `otelstream stack`
+starts is carried along from compose/, and the heap profiler is compiled where that can be done."""
 
 from __future__ import annotations
 
 import shutil
 import sys
+import sysconfig
 from pathlib import Path
 
 from grpc_tools import protoc
-from setuptools import setup
+from setuptools import Extension, setup
 from setuptools.command.build_py import build_py
 
 PACKAGE = "otelstream.demo.v1"
@@ -42,9 +43,26 @@ class BuildPy(build_py):
                 shutil.copyfile(source, target)
 
 
+def heap_profiler() -> list[Extension]:
+    """Optional: what has no compiler, no ELF or Mach-O, or no GIL, gets the package without it."""
+    if sys.platform == "win32" or sys.implementation.name != "cpython" or sysconfig.get_config_var("Py_GIL_DISABLED"):
+        return []
+    return [
+        Extension(
+            "otelstream._heap.native",
+            sorted(map(str, Path("otelstream/_heap").glob("*.c"))),
+            depends=["otelstream/_heap/heap.h"],
+            extra_compile_args=["-std=c11", "-D_GNU_SOURCE", "-fvisibility=hidden"],
+            libraries=["m"],
+            optional=True,
+        )
+    ]
+
+
 # The wheel's tag says what holds for the generated code (pyproject.toml, build-system): it runs on the Python
 # it was built with and on newer ones.
 setup(
     cmdclass={"build_py": BuildPy},
+    ext_modules=heap_profiler(),
     options={"bdist_wheel": {"python_tag": f"py{sys.version_info.major}{sys.version_info.minor}"}},
 )

@@ -37,7 +37,7 @@ class Receiving:
     """A stream that receives, with its messages followed or not."""
 
     def __init__(self, samples: int) -> None:
-        self._retained = RetainedMessages(samples, 5.0, time.time_ns)
+        self._retained = RetainedMessages(samples, 5.0)
         call = Call(_METHOD, Side.SERVER, RpcType.BIDI_STREAM, time.time_ns())
         self._retained.attach(call)
         self._decode = counting_decoder(call, ticks_pb2.Order.FromString, time.time_ns, Guard(strict=True))
@@ -54,7 +54,7 @@ class Receiving:
 
     def sweep(self) -> None:
         """What the ticker does every second, on a thread of its own."""
-        self._retained.sweep(time.time_ns(), self._id.__eq__)
+        self._retained.sweep(time.time_ns(), (self._id,))
 
 
 def per_message(rounds: int) -> Iterator[tuple[str, str]]:

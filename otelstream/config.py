@@ -12,6 +12,7 @@ from otelstream.semconv import Spelling
 _log = logging.getLogger(__name__)
 
 PREFIX = "OTEL_PYTHON_OTELSTREAM_"
+_LEAST_HEAP_SAMPLE_BYTES = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,8 @@ class Config:
     """What a request to the debug address must carry; needed where it listens beyond loopback."""
     retained_samples: int = 1024
     """Messages followed per method and side; 0 follows none."""
+    heap_sample_bytes: int = 65536
+    """By from one sample of the heap profile to the next on average; 0: there is no heap profile."""
     exit_report: bool = False
     """Print a leak report when the process ends."""
     spelling: Spelling = Spelling.NEW
@@ -59,6 +62,7 @@ class Config:
             retained_samples=int(
                 _number(env, "RETAINED_SAMPLES", default.retained_samples, low=0, high=65536, whole=True)
             ),
+            heap_sample_bytes=_heap_sample_bytes(env, default.heap_sample_bytes),
             exit_report=_switch(env, "EXIT_REPORT"),
             spelling=_spelling(env),
             excluded_services=_services(env.get("OTEL_PYTHON_GRPC_EXCLUDED_SERVICES", "")),
@@ -83,6 +87,17 @@ def _number(
         *(PREFIX, name, text, kind, low, high, default),
     )
     return default
+
+
+def _heap_sample_bytes(env: Mapping[str, str], default: int) -> int:
+    value = int(_number(env, "HEAP_SAMPLE_BYTES", default, low=0, high=1 << 30, whole=True))
+    if 0 < value < _LEAST_HEAP_SAMPLE_BYTES:
+        _log.warning(
+            "%sHEAP_SAMPLE_BYTES=%d is not used: below %d the profile would cost more than what it shows; using %d",
+            *(PREFIX, value, _LEAST_HEAP_SAMPLE_BYTES, default),
+        )
+        return default
+    return value
 
 
 def _debug_addr(env: Mapping[str, str]) -> str | None:

@@ -89,7 +89,7 @@ class Diagnosis:
 
     def sweep(self, now_ns: int) -> int:
         """Ticker job: let go of messages that the application has let go of."""
-        self._retained.sweep(now_ns, self._calls.is_open)
+        self._retained.sweep(now_ns, self._calls.open_ids())
         return now_ns + self._sweep_ns
 
     def look(self, now_ns: int) -> int:
@@ -127,7 +127,7 @@ class Diagnosis:
         with self._reporting:
             gc.collect()
             now_ns = self._calls.clock()
-            self._retained.sweep(now_ns, self._calls.is_open, at_once=True)
+            self._retained.sweep(now_ns, self._calls.open_ids(), at_once=True)
             open_calls = [call for call in self._calls.now_open() if call.start_ns >= since_ns]
             streams = self._streams.look(open_calls, now_ns, since_ns)
             found = leftovers.of_streams(streams)
@@ -152,7 +152,7 @@ class Diagnosis:
         """Look now. One at a time: who asks meanwhile waits. Holds the GIL for at most the holders' budget at once."""
         with self._reporting:
             now_ns = self._calls.clock()
-            self._retained.sweep(now_ns, self._calls.is_open)
+            self._retained.sweep(now_ns, self._calls.open_ids())
             self._outliving.look(now_ns)
             outliving = self._outliving.groups(now_ns, inside=True)
             sample, judgement = self._judge(now_ns, outliving)
@@ -193,7 +193,7 @@ class Diagnosis:
             return False
         self._collected_ns = now_ns
         gc.collect()
-        self._retained.sweep(now_ns, self._calls.is_open)
+        self._retained.sweep(now_ns, self._calls.open_ids())
         return True
 
     def _sample(self, now_ns: int) -> Sample:

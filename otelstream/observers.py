@@ -102,9 +102,9 @@ class Calls:
         """How many calls are open."""
         return len(self._open)
 
-    def is_open(self, call_id: int) -> bool:
-        """Whether the call of this id is open."""
-        return call_id in self._open
+    def open_ids(self) -> list[int]:
+        """The ids of the open calls."""
+        return list(self._open)
 
     def forget(self) -> None:
         """Drop all open calls unreported: in a forked child they are the parent's."""

@@ -120,8 +120,8 @@ class Window:
 
 NEVER = sys.maxsize
 
-Follow = Callable[[Any, int, int], int]
-"""Given a message, its id and its size (By); answers the id of the next message that it wants."""
+Follow = Callable[[Any, int, int, int], int]
+"""Given a message, its id, its size (By) and its time (ns); answers the id of the next message that it wants."""
 
 
 class Flow:
@@ -163,7 +163,7 @@ class Flow:
         self.last_ns = now_ns
         (self.first if n <= self.room else self.recent).append((n, now_ns, size))
         if n >= self.follow_at:
-            self.follow_at = self.follow(message, n, size)
+            self.follow_at = self.follow(message, n, size, now_ns)
 
     def take(self) -> tuple[Totals, list[tuple[int, int, int]]]:
         """What this window held; starts the next one."""
@@ -176,7 +176,7 @@ class Flow:
         return totals, [*first, *recent]
 
 
-def _follow_none(_message: Any, _id: int, _size: int) -> int:
+def _follow_none(_message: Any, _id: int, _size: int, _now_ns: int) -> int:
     return NEVER
 
 
@@ -252,7 +252,7 @@ class Call:
         self.trace: Any = None
         """What the span observer keeps with the call. Opaque here."""
         self.origin: Any = None
-        """What tasks and threads started inside the call are known by. Opaque here."""
+        """What the call is remembered by when it has ended. Opaque here."""
         self.call_object: Any = None
         """grpc's own object for the call: its context on a server, a weak reference where it takes one. Opaque here."""
         self.made_at: str | None = None

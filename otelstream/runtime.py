@@ -22,7 +22,9 @@ from otelstream.intercept.handling import Handling
 from otelstream.intercept.trouble import Streams
 from otelstream.intercept.watcher import NO_HOOKS, Filter, Hooks, Watcher
 from otelstream.memory import outliving, process
+from otelstream.memory.heap import PROFILER
 from otelstream.memory.leak_metrics import LeakMetrics
+from otelstream.memory.origin import Origin
 from otelstream.memory.retained import RetainedMessages, new_held
 from otelstream.memory.samples import Held
 from otelstream.metrics import MetricsObserver
@@ -62,7 +64,7 @@ class Runtime:
         self._metrics = MetricsObserver(meter, clock, GUARD, self._settle)
         self._abandoned = AbandonedCalls()
         self._handlers: WeakBag[Handling] = WeakBag()
-        self.retained = RetainedMessages(self.config.retained_samples, self.config.interval / 2, clock, _held)
+        self.retained = RetainedMessages(self.config.retained_samples, self.config.interval / 2, _held)
         self._outliving = outliving.OutlivingWork()
         self._leak_metrics = LeakMetrics(meter, self.retained, self._outliving, GUARD)
         self.calls = Calls(
@@ -70,7 +72,7 @@ class Runtime:
             clock,
             GUARD,
             self.config.message_events,
-            self.retained.attach,
+            self._attach,
         )
         streams = Streams(self._handlers, IDLE_INTERVALS * self.config.interval)
         self.diagnosis = Diagnosis(
@@ -83,6 +85,7 @@ class Runtime:
                 ("sweep", self.diagnosis.sweep),
                 ("look", self.diagnosis.look),
                 ("watch", self.diagnosis.watch),
+                ("heap", _check_heap),
             ),
             clock,
             self.config.interval,
@@ -106,6 +109,8 @@ class Runtime:
         self._watchers.add(watcher)
         self._metrics.resume()
         self._leak_metrics.paused = False
+        if self.config.heap_sample_bytes:
+            GUARD.run("heap.start", PROFILER.start, self.config.heap_sample_bytes)
         GUARD.run("debug.start", _debug.start, self.config)
         if not self.ticker.running:
             self.ticker.start()
@@ -128,6 +133,7 @@ class Runtime:
     def _rest(self) -> None:
         if not any(runtime.ticker.running for runtime in _shared.values() if runtime is not self):
             GUARD.run("debug.stop", _debug.stop)
+            GUARD.run("heap.stop", PROFILER.stop)
         self.ticker.stop()
         self.ticker.drain()
         self._metrics.pause()
@@ -166,6 +172,10 @@ class Runtime:
         self._metrics.register(meter)
         self._leak_metrics.register(meter)
 
+    def _attach(self, call: Call) -> None:
+        call.origin = Origin(call)
+        self.retained.attach(call)
+
     def _memory_of(self, call: Call) -> semconv.Attributes:
         return self.diagnosis.memory_of(call)
 
@@ -194,6 +204,12 @@ class Runtime:
         return now_ns + int(self.config.interval * 1e9)
 
 
+def _check_heap(now_ns: int) -> int:
+    PROFILER.check()
+    return now_ns + _HEAP_CHECK_NS
+
+
+_HEAP_CHECK_NS = 10**9
 _held = new_held()
 """What all runtimes follow: a message may be one's to receive and another's to send."""
 _shared: dict[tuple[trace.TracerProvider | None, metrics.MeterProvider | None], Runtime] = {}

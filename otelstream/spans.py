@@ -68,6 +68,8 @@ class SpanObserver:
         )
         call.context = trace.set_span_in_context(span, call.context)
         call.trace = _Open(span, call.context)
+        if call.origin is not None:
+            call.origin.span_context = span.get_span_context()
         if call.rpc_type is not RpcType.UNARY:
             call.due_ns = call.start_ns + self._interval_ns
             call.memory_at_window_start = self._read_memory() or 0

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from otelstream.memory import heap
 from otelstream.observers import Guard
 from otelstream.record import Call
 
@@ -19,7 +20,7 @@ Codec = Callable[[Any], Any]
 def counting_decoder(call: Call, deserialize: Codec | None, clock: Callable[[], int], guard: Guard) -> Codec:
     """``deserialize`` (None: the bytes are the message), counting what it is given as received."""
     flow = call.received
-    decode = _same if deserialize is None else deserialize
+    decode = _same if deserialize is None else heap.attributed(call.origin, deserialize)
 
     def decoder(data: bytes) -> Any:
         try:
@@ -33,7 +34,7 @@ def counting_decoder(call: Call, deserialize: Codec | None, clock: Callable[[], 
             flow.last_ns = now_ns = clock()
             (flow.first if n <= flow.room else flow.recent).append((n, now_ns, size))
             if n >= flow.follow_at:
-                flow.follow_at = flow.follow(message, n, size)
+                flow.follow_at = flow.follow(message, n, size, now_ns)
         except Exception as error:  # noqa: BLE001  # whatever fails of ours must not reach the RPC
             guard.fault("codec.received", error)
         return message
@@ -44,7 +45,7 @@ def counting_decoder(call: Call, deserialize: Codec | None, clock: Callable[[], 
 def counting_encoder(call: Call, serialize: Codec | None, clock: Callable[[], int], guard: Guard) -> Codec:
     """``serialize`` (None: the message is bytes), counting what it answers as sent."""
     flow = call.sent
-    encode = _same if serialize is None else serialize
+    encode = _same if serialize is None else heap.attributed(call.origin, serialize)
 
     def encoder(message: Any) -> Any:
         try:
@@ -62,7 +63,7 @@ def counting_encoder(call: Call, serialize: Codec | None, clock: Callable[[], in
             flow.last_ns = now_ns = clock()
             (flow.first if n <= flow.room else flow.recent).append((n, now_ns, size))
             if n >= flow.follow_at:
-                flow.follow_at = flow.follow(message, n, size)
+                flow.follow_at = flow.follow(message, n, size, now_ns)
         except Exception as error:  # noqa: BLE001  # whatever fails of ours must not reach the RPC
             guard.fault("codec.sent", error)
         return data

@@ -18,6 +18,7 @@ from opentelemetry import context as otel_context
 
 from otelstream.intercept import address
 from otelstream.intercept.watcher import Watcher, code_name
+from otelstream.memory import whereabouts
 from otelstream.record import Call, State
 
 # grpc-timeout is rounded on its way (PROTOCOL-HTTP2.md), and the client's own timer fires first: a call that is
@@ -123,6 +124,8 @@ class Handling:
             waited_s = (self._watcher.clock() - call.start_ns) / 1e9  # for a thread of the pool
             call.deadline_s = remaining + waited_s
         call.context = self._watcher.parent_context(self._metadata)
+        if call.origin is not None:
+            call.origin.handler = whereabouts.code_of(self._behavior)
         self._watcher.calls.open(call)
 
     def enter_context(self) -> None:

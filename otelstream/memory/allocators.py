@@ -12,6 +12,8 @@ import sys
 from dataclasses import dataclass
 from typing import Any
 
+from otelstream import _heap
+
 
 class Unavailable(Exception):
     """The platform does not give this reading; the text says what is missing."""
@@ -49,9 +51,10 @@ class Pymalloc:
         """
         # PyDLL keeps the GIL, which must be held while the arenas are walked. A handle of our own, because
         # argtypes that are set on ctypes.pythonapi are everybody's.
+        own_report = None if symbols or _heap.native is None else _heap.native.print_pymalloc
         symbols = symbols or _process_symbols(ctypes.PyDLL)
         try:
-            self._print_report = symbols._PyObject_DebugMallocStats
+            self._print_report = own_report or symbols._PyObject_DebugMallocStats
             self._fmemopen = symbols.fmemopen
             self._fclose = symbols.fclose
             blocks = sys.getallocatedblocks()
@@ -63,8 +66,9 @@ class Pymalloc:
                 "Python's objects are in malloc, where they cannot be told from native memory "
                 "(PYTHONMALLOC=malloc, or Python built without pymalloc)"
             )
-        self._print_report.argtypes = [ctypes.c_void_p]
-        self._print_report.restype = ctypes.c_int
+        if own_report is None:
+            self._print_report.argtypes = [ctypes.c_void_p]
+            self._print_report.restype = ctypes.c_int
         self._fmemopen.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_char_p]
         self._fmemopen.restype = ctypes.c_void_p
         self._fclose.argtypes = [ctypes.c_void_p]
@@ -74,7 +78,8 @@ class Pymalloc:
         """Bytes of the blocks in use, and of free blocks and unused pools.
 
         In neither: pool headers, rounding and alignment, about 2 % of an arena. None while a tool hooks
-        Python's allocator (tracemalloc): CPython withholds the report then. Raises ``Unavailable`` when the
+        Python's allocator (tracemalloc): CPython withholds the report then. Our own heap profiler steps
+        aside for it. Raises ``Unavailable`` when the
         report is not pymalloc's.
         """
         report = ctypes.create_string_buffer(self._REPORT_SIZE)

@@ -14,37 +14,18 @@ import threading
 import weakref
 from collections.abc import Iterator
 from concurrent.futures import thread as pools
-from contextvars import ContextVar
 from typing import Any, NamedTuple
 
 from otelstream.findings import Outliving
 from otelstream.history import MethodKey
 from otelstream.memory import whereabouts
+from otelstream.memory.origin import ORIGIN, Origin
 from otelstream.record import Call, RpcType, Side
 from otelstream.weakbag import WeakBag
 
 _GRACE_S = 1.0
 """What ends this soon after its call was about to."""
 _MOST_THREADS = 10_000
-
-
-class Origin:
-    """The call that a task or thread was started in. Small, for it lives as long as they do; holds no call."""
-
-    __slots__ = ("ended_ns", "key", "made_in", "outer", "start_ns")
-
-    def __init__(self, call: Call, outer: Origin | None, made_in: weakref.ref[Any] | None) -> None:
-        self.key = MethodKey(call.method, call.side)
-        self.start_ns = call.start_ns
-        self.ended_ns = 0
-        """0 while the call is open."""
-        self.outer = outer
-        """The server's call that a client's call was made in."""
-        self.made_in = made_in
-        """The task that made the call: it is not inside, but around it."""
-
-
-_origin: ContextVar[Origin | None] = ContextVar("otelstream_origin", default=None)
 
 
 class _Started(NamedTuple):
@@ -84,13 +65,12 @@ class OutlivingWork:
     def enter(self, call: Call) -> None:
         """``call`` goes on in the current context: what is started from here on is inside it."""
         task = _current_task()
-        outer = None
+        origin: Origin = call.origin
         if call.side is Side.CLIENT:
-            current = _origin.get()
-            outer = current if current is None or current.key.side is Side.SERVER else current.outer
-        made_in = weakref.ref(task) if task is not None else None
-        call.origin = origin = Origin(call, outer, made_in)
-        _origin.set(origin)
+            current = ORIGIN.get()
+            origin.outer = current if current is None or current.key.side is Side.SERVER else current.outer
+        origin.made_in = weakref.ref(task) if task is not None else None
+        ORIGIN.set(origin)
         if task is not None:
             loop = task.get_loop()
             if loop not in self._loops:
@@ -109,7 +89,7 @@ class OutlivingWork:
 
     def started(self, thread: threading.Thread) -> None:
         """``thread`` is about to start, in the current context."""
-        origin = _open_origin(_origin.get())
+        origin = _open_origin(ORIGIN.get())
         if origin is None or len(self._threads) >= _MOST_THREADS or _serves_a_pool(thread):
             return
         self._threads.append(_Started(weakref.ref(thread), origin))
@@ -246,7 +226,7 @@ def _serves_a_pool(thread: threading.Thread) -> bool:
 if sys.version_info >= (3, 12):
 
     def _origin_in(task: asyncio.Task[Any]) -> Origin | None:
-        return task.get_context().get(_origin)
+        return task.get_context().get(ORIGIN)
 
 else:
 
@@ -256,6 +236,6 @@ else:
         waits_for = getattr(task, "_fut_waiter", None)
         for callback, context in getattr(waits_for, "_callbacks", None) or ():
             if getattr(callback, "__self__", None) is task:
-                origin: Origin | None = context.get(_origin)
+                origin: Origin | None = context.get(ORIGIN)
                 return origin
         return None

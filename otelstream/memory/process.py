@@ -24,6 +24,7 @@ from opentelemetry.metrics import CallbackOptions, Meter, Observation
 from otelstream import semconv
 from otelstream.memory.allocators import Glibc, HeapBytes, Pymalloc, Unavailable
 from otelstream.memory.cgroup import Cgroup, ContainerMemory, own_cgroup
+from otelstream.memory.heap import PROFILER
 from otelstream.observers import Guard
 
 _log = logging.getLogger(__name__)
@@ -63,20 +64,24 @@ def _rss_by_psutil() -> int | None:
 
 @dataclass(frozen=True, slots=True)
 class MemorySplit:
-    """RSS in four parts (By), each at least 0, whose sum is RSS exactly."""
+    """RSS in parts (By), each at least 0, whose sum is RSS exactly."""
 
     python: int
     """Blocks that pymalloc handed out: Python objects of up to 512 bytes."""
     native: int
-    """Blocks that malloc handed out: extensions (protobuf, grpc), and Python's blocks above 512 bytes."""
+    """Blocks that malloc handed out: extensions (grpc), and Python's blocks above 512 bytes."""
     allocator_free: int
     """Freed, but kept by pymalloc or malloc for reuse."""
     other: int
     """The rest: code and other mapped files, shared memory, stacks, mappings made without malloc."""
+    protobuf: int | None = None
+    """Of what malloc handed out, protobuf's messages; part of ``native`` where that can't be told (None)."""
 
     @classmethod
-    def of(cls, resident: int, shared: int, python: HeapBytes, native: HeapBytes) -> MemorySplit:
-        """Split ``resident``, of which ``shared`` is file-backed or shared (By).
+    def of(
+        cls, resident: int, shared: int, python: HeapBytes, native: HeapBytes, protobuf: int | None = None
+    ) -> MemorySplit:
+        """Split ``resident``, of which ``shared`` is file-backed or shared (By). ``protobuf``: of what is native.
 
         The allocators count addresses, RSS counts pages: what malloc handed out may never have been touched,
         what is free may have been given back, both may be swapped out. So each part gets at most the
@@ -87,7 +92,9 @@ class MemorySplit:
         in_python = min(python.used, anonymous)
         in_native = min(native.used, anonymous - in_python)
         free = min(python.free + native.free, anonymous - in_python - in_native)
-        return cls(in_python, in_native, free, resident - in_python - in_native - free)
+        in_protobuf = None if protobuf is None else min(protobuf, in_native)
+        other = resident - in_python - in_native - free
+        return cls(in_python, in_native - (in_protobuf or 0), free, other, in_protobuf)
 
 
 class SplitReader:
@@ -102,8 +109,10 @@ class SplitReader:
         statm: str = _STATM,
         pymalloc: Callable[[], Pymalloc] = Pymalloc,
         malloc: Callable[[], Glibc] = Glibc,
+        protobuf: Callable[[], int | None] = PROFILER.protobuf_bytes,
     ) -> None:
         self._statm = statm
+        self._protobuf = protobuf
         self._said_hooked = False
         self.missing: str | None = None
         """What this platform lacks; None when the split can be read."""
@@ -133,7 +142,7 @@ class SplitReader:
             self._log_hooked()
             return None
         native = self._malloc.read()
-        return MemorySplit.of(*_read_statm(self._statm), python, native)
+        return MemorySplit.of(*_read_statm(self._statm), python, native, self._protobuf())
 
     def _log_hooked(self) -> None:
         if not self._said_hooked:
@@ -185,7 +194,8 @@ def _register_split(meter: Meter, guard: Guard, find_reader: Callable[[], SplitR
         split = guard.run("memory.read_split", reader.read)
         if split is None:
             return []
-        return [Observation(size, {semconv.MEMORY_KIND: kind}) for kind, size in asdict(split).items()]
+        sizes = asdict(split).items()
+        return [Observation(size, {semconv.MEMORY_KIND: kind}) for kind, size in sizes if size is not None]
 
     meter.create_observable_up_down_counter(
         semconv.METRIC_MEMORY_USAGE,

@@ -28,7 +28,7 @@ _QUIET_S = 10.0
 """How long fewer must have come before n is halved again."""
 _LARGEST_N = 1 << 20
 _MOST_REPEATED = 8192
-_SETTLED_NS = 1_000_000_000
+SETTLED_NS = 1_000_000_000
 """Age of a message whose call, if it is not open, has ended: a request may wait for a thread before."""
 _95_PERCENT = 1.96
 
@@ -223,7 +223,7 @@ class Pool:
             for sample in self._samples.values():
                 if not sample.retained:
                     age_ns = now_ns - sample.time_ns
-                    is_settled = age_ns >= min(after_ns, _SETTLED_NS)  # else its call may be about to open
+                    is_settled = age_ns >= min(after_ns, SETTLED_NS)  # else its call may be about to open
                     has_ended = is_settled and not is_open(sample.call_id)
                     sample.retained = age_ns >= after_ns or age_ns < 0 or has_ended  # below 0: the clock was set back
             elapsed_s = max(0.0, (now_ns - self._swept_ns) / 1e9)

@@ -39,11 +39,23 @@ def line(code: CodeType, number: int | None = None) -> str:
 
 def function(item: Any) -> str | None:
     """Where a function, method or partial is defined; None for what is not Python."""
+    found = _unwrapped(item)
+    if found is None:
+        return None
+    code: CodeType = found.__code__
+    return f"{getattr(found, '__qualname__', code.co_name)} ({_shown(code.co_filename)}:{code.co_firstlineno})"
+
+
+def code_of(item: Any) -> CodeType | None:
+    """The code of a function, method or partial; None for what is not Python."""
+    return getattr(_unwrapped(item), "__code__", None)
+
+
+def _unwrapped(item: Any) -> Any:
     for _ in range(8):
         item = getattr(item, "func", None) or getattr(item, "__func__", None) or getattr(item, "__wrapped__", item)
-        code = getattr(item, "__code__", None)
-        if isinstance(code, CodeType):
-            return f"{getattr(item, '__qualname__', code.co_name)} ({_shown(code.co_filename)}:{code.co_firstlineno})"
+        if isinstance(getattr(item, "__code__", None), CodeType):
+            return item
     return None
 
 

@@ -47,7 +47,7 @@ class Process:
         self.announced: list[Finding] = []
         config = Config(interval=interval, **settings)
         guard = Guard(strict=True)
-        self.retained = RetainedMessages(config.retained_samples, INTERVAL_S / 2, self.clock)
+        self.retained = RetainedMessages(config.retained_samples, INTERVAL_S / 2)
         outliving = OutlivingWork()
         metrics = MetricsObserver(NoOpMeterProvider().get_meter("test"), self.clock, guard, lambda: None)
         self.calls = Calls((metrics, self.retained, outliving), self.clock, guard, 0, self.retained.attach)

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from otelstream.history import MethodKey
+from otelstream.memory.origin import Origin
 from otelstream.memory.outliving import OutlivingWork, _Started
 from otelstream.record import Call, Outcome, RpcType, Side
 from otelstream.testing import FakeClock
@@ -34,6 +35,7 @@ class Process:
 
     def open(self, side: Side = Side.SERVER) -> Call:
         call = Call("a.B/Chat", side, RpcType.BIDI_STREAM, self.clock())
+        call.origin = Origin(call)
         self.work.opened(call)
         if side is Side.SERVER:
             self.work.enter(call)

@@ -42,7 +42,7 @@ class Process:
 
     def __init__(self, limit: int = 1024) -> None:
         self.clock = FakeClock()
-        self.retained = RetainedMessages(limit, AFTER_S, self.clock)
+        self.retained = RetainedMessages(limit, AFTER_S)
         self.open: set[int] = set()
 
     def call(self, side: Side = Side.SERVER) -> Call:
@@ -56,7 +56,7 @@ class Process:
 
     def sweep(self, after_s: float = 1.0) -> None:
         self.clock.advance(after_s)
-        self.retained.sweep(self.clock(), self.open.__contains__)
+        self.retained.sweep(self.clock(), self.open)
 
     def receive(self, call: Call, messages: Iterable[Any], size: int = 100) -> None:
         for message in messages:
@@ -424,7 +424,7 @@ def test_a_forked_child_does_not_ask_for_a_lock_that_a_thread_of_its_parent_hold
 def test_a_message_of_two_that_share_is_let_go() -> None:
     """What one pair of providers records as received, and another as sent."""
     receives, sends = Process(), Process()
-    sends.retained = RetainedMessages(1024, AFTER_S, sends.clock, receives.retained._held)
+    sends.retained = RetainedMessages(1024, AFTER_S, receives.retained._held)
     message = upb()
     receives.receive(receives.call(), [message])
     sends.receive(sends.call(), [message])

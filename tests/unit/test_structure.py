@@ -9,7 +9,7 @@ import otelstream
 
 ROOT = Path(otelstream.__file__).parent
 LAYERS = [
-    {"record", "_version", "findings", "weakbag", "viewer_address", "profile"},
+    {"record", "_version", "findings", "weakbag", "viewer_address", "profile", "_heap"},
     {"semconv", "history"},
     {"config", "observers", "message_events", "slope", "trend", "wording", "process_growth"},
     {"verdict", "report", "leak_log", "leftovers"},
