@@ -91,8 +91,7 @@ static void visit_entries(const ElfW(Dyn) *dynamic, ElfW(Addr) base, Visit *visi
     }
 }
 
-static int visit_object(struct dl_phdr_info *object, size_t size, void *visit) {
-    (void)size;
+static int visit_object(struct dl_phdr_info *object, size_t Py_UNUSED(size), void *visit) {
     if (!object->dlpi_name || !strstr(object->dlpi_name, "/google/_upb/_message")) return 0;
     for (int at = 0; at < object->dlpi_phnum; at++)
         if (object->dlpi_phdr[at].p_type == PT_DYNAMIC)
@@ -100,7 +99,7 @@ static int visit_object(struct dl_phdr_info *object, size_t size, void *visit) {
     return 1;
 }
 
-static bool is_arenas(const Entry *entry, int64_t unused) { return (void)unused, entry->kind == PROTOBUF; }
+static bool is_arenas(const Entry *entry, int64_t Py_UNUSED(none)) { return entry->kind == PROTOBUF; }
 
 /* Be in place, if that library is there yet. False when somebody had taken our place: frees were missed, so that what
    is known may be gone. */
@@ -109,9 +108,10 @@ bool arenas_check(void) {
     dl_iterate_phdr(visit_object, &visit);
     bool was_there = !arenas_seen || !visit.changed;
     arenas_seen = visit.found != 0;
-    if (!was_there) table_drop(&sampler.table, is_arenas, 0);
-    if (!was_there) arena_bytes = 0;
-    return was_there;
+    if (was_there) return true;
+    table_drop(&sampler.table, is_arenas, 0);
+    arena_bytes = 0;
+    return false;
 }
 
 void arenas_remove(void) {

@@ -45,7 +45,7 @@ typedef struct {
 typedef struct {
     int64_t left; /* By to go until the next sample */
     double interval;
-    uint64_t random, lost; /* lost: samples that there was no memory for */
+    uint64_t random;
     Table table;
 } Sampler;
 

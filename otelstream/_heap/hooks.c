@@ -23,12 +23,9 @@ void sample(void *block, size_t size, enum kind kind) {
     double weight = sampler_take(&sampler, size);
     Site *site = site_here();
     Entry *entry = site ? table_add(&sampler.table, block, kind) : NULL;
+    if (!entry) return; /* no memory for it */
     struct timespec now;
     clock_gettime(CLOCK_REALTIME, &now);
-    if (!entry) {
-        sampler.lost++;
-        return;
-    }
     entry->site = site;
     entry->size = size;
     entry->weight = weight;
@@ -89,7 +86,7 @@ static bool is_called(const Hook *hook) {
     return sampler.left != left;
 }
 
-static bool is_pythons(const Entry *entry, int64_t unused) { return (void)unused, entry->kind != PROTOBUF; }
+static bool is_pythons(const Entry *entry, int64_t Py_UNUSED(none)) { return entry->kind != PROTOBUF; }
 
 /* Be in place. False when we were not: somebody has put back what was there before us, and frees were missed, so that
    what is known may be gone. To go where we are called already would make a loop. */
@@ -116,8 +113,7 @@ extern int _PyObject_DebugMallocStats(FILE *) __attribute__((weak));
 
 /* CPython withholds pymalloc's statistics while its allocator is hooked: it is asked without us for that moment, which
    nobody can see, for the GIL is held. */
-PyObject *print_pymalloc(PyObject *module, PyObject *stream) {
-    (void)module;
+PyObject *print_pymalloc(PyObject *Py_UNUSED(module), PyObject *stream) {
     FILE *file = PyLong_AsVoidPtr(stream);
     if (!file || !_PyObject_DebugMallocStats) return PyErr_Occurred() ? NULL : PyLong_FromLong(0);
     PyMemAllocatorEx allocator = ours(&hooks[1]);

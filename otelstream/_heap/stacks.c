@@ -22,8 +22,9 @@ typedef struct {
     intptr_t instruction; /* as wide as the pointer: frames are compared as bytes, and padding has any value */
 } Frame;
 
+/* Of Python's blocks, then of protobuf's: how many, By, variance of By. */
 typedef struct {
-    double count[2], bytes[2], variance[2]; /* of Python's blocks, of protobuf's */
+    double of[6];
 } Sums;
 
 /* Interned, so that samples from one place cost a pointer each. Owns its references. */
@@ -66,28 +67,17 @@ typedef _PyInterpreterFrame Running;
 #endif
 #endif
 
-/* Which call runs here, a new reference; NULL for none. To read the variable neither allocates nor runs Python; what is
-   being raised meanwhile stays as it is. */
+/* Which call runs here, a new reference; NULL for none. To read the variable neither allocates nor runs Python. */
 static PyObject *origin_here(void) {
     if (current) return Py_NewRef(current);
     PyObject *found = NULL;
-#if PY_VERSION_HEX >= 0x030C0000
-    PyObject *raised = PyErr_GetRaisedException();
-    if (PyContextVar_Get(origin_variable, NULL, &found) < 0) found = NULL;
-    PyErr_SetRaisedException(raised);
-#else
-    PyObject *type, *value, *traceback;
-    PyErr_Fetch(&type, &value, &traceback);
-    if (PyContextVar_Get(origin_variable, NULL, &found) < 0) found = NULL;
-    PyErr_Restore(type, value, traceback);
-#endif
+    if (PyContextVar_Get(origin_variable, NULL, &found) < 0) PyErr_Clear();
     if (found == Py_None) Py_CLEAR(found);
     return found;
 }
 
 /* attributed(origin, codec, data) -> codec(data), what is allocated meanwhile being `origin`'s. */
-PyObject *attributed(PyObject *module, PyObject *const *args, Py_ssize_t count) {
-    (void)module;
+PyObject *attributed(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t count) {
     if (count != 3) return PyErr_Format(PyExc_TypeError, "attributed() takes 3 arguments");
     PyObject *outer = current;
     current = args[0];
@@ -145,23 +135,21 @@ void sites_sweep(void) {
     }
 }
 
-static PyObject *as_object(const Site *site, const Sums *sums) {
+static PyObject *as_object(const Site *site, const double *of) {
     PyObject *frames = PyTuple_New(2 * (Py_ssize_t)site->depth);
     for (Py_ssize_t at = 0; frames && at < (Py_ssize_t)site->depth; at++) {
         PyTuple_SET_ITEM(frames, 2 * at, Py_NewRef((PyObject *)site->frames[at].code));
         PyTuple_SET_ITEM(frames, 2 * at + 1, PyLong_FromSsize_t(site->frames[at].instruction));
         if (!PyTuple_GET_ITEM(frames, 2 * at + 1)) Py_CLEAR(frames);
     }
-    if (!frames) return NULL;
-    return Py_BuildValue("(ON(ddd)(ddd))", site->origin ? site->origin : Py_None, frames, sums->count[0], sums->bytes[0],
-                         sums->variance[0], sums->count[1], sums->bytes[1], sums->variance[1]);
+    PyObject *origin = site->origin ? site->origin : Py_None;
+    return frames ? Py_BuildValue("(ON(ddd)(ddd))", origin, frames, of[0], of[1], of[2], of[3], of[4], of[5]) : NULL;
 }
 
 /* snapshot(since_ns) -> [(origin, (code, instruction, …), of Python, of protobuf), …]: what was allocated since and is
    not freed, by place, each as (blocks, By, variance of By). Added up before the first object is made, for that alone
    changes the table. */
-PyObject *snapshot(PyObject *module, PyObject *since_ns) {
-    (void)module;
+PyObject *snapshot(PyObject *Py_UNUSED(module), PyObject *since_ns) {
     int64_t since = PyLong_AsLongLong(since_ns);
     if (since == -1 && PyErr_Occurred()) return NULL;
     sites_sweep();
@@ -174,22 +162,21 @@ PyObject *snapshot(PyObject *module, PyObject *since_ns) {
     for (uint32_t at = 1; at < sampler.table.capacity; at++) {
         const Entry *entry = &sampler.table.entries[at];
         if (!entry->site || entry->time_ns < since) continue;
-        int kind = entry->kind - PYTHON;
-        double size = (double)entry->size;
-        entry->site->sums.count[kind] += entry->weight;
-        entry->site->sums.bytes[kind] += size * entry->weight;
-        entry->site->sums.variance[kind] += size * size * entry->weight * (entry->weight - 1); /* Horvitz, Thompson 1952 */
+        double size = (double)entry->size, *of = &entry->site->sums.of[entry->kind == PROTOBUF ? 3 : 0];
+        of[0] += entry->weight;
+        of[1] += entry->weight * size;
+        of[2] += entry->weight * (entry->weight - 1) * size * size; /* Horvitz and Thompson, 1952 */
     }
     for (size_t bucket = 0; bucket < BUCKETS; bucket++)
         for (Site *site = buckets[bucket]; site; site = site->next) {
             rows[length].site = site;
             rows[length].sums = site->sums;
             site->sums = (Sums){0};
-            if (rows[length].sums.count[0] + rows[length].sums.count[1] > 0) rows[length++].site->live++;
+            if (rows[length].sums.of[0] + rows[length].sums.of[3] > 0) rows[length++].site->live++; /* pinned */
         }
     PyObject *list = PyList_New(0);
     for (size_t at = 0; at < length; at++) {
-        PyObject *row = list ? as_object(rows[at].site, &rows[at].sums) : NULL;
+        PyObject *row = list ? as_object(rows[at].site, rows[at].sums.of) : NULL;
         if (list && (!row || PyList_Append(list, row) < 0)) Py_CLEAR(list);
         Py_XDECREF(row);
         rows[at].site->live--;

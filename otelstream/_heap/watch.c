@@ -3,6 +3,8 @@
    once, and what is sent again and again is chosen always or never. */
 #include "heap.h"
 
+#include <stdlib.h>
+
 uint32_t watched, watch_every = 1, watch_limit;
 
 /* By from the block to the object in it: what the garbage collector and the type have before it. -1 for an object whose
@@ -29,8 +31,7 @@ static bool is_left_out(const Entry *entry, int64_t every) {
 
 /* follow(group, call_id, sent, other, message, number, size, now_ns) -> the number of the next message wanted, always
    the next: `record.Follow`. `other` is called for a message whose memory says nothing of it. */
-PyObject *follow(PyObject *module, PyObject *const *args, Py_ssize_t count) {
-    (void)module;
+PyObject *follow(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t count) {
     if (count != 8) return PyErr_Format(PyExc_TypeError, "follow() takes 8 arguments");
     long group = PyLong_AsLong(args[0]);
     long long call_id = PyLong_AsLongLong(args[1]), number = PyLong_AsLongLong(args[5]), now = PyLong_AsLongLong(args[7]);
@@ -53,32 +54,30 @@ PyObject *follow(PyObject *module, PyObject *const *args, Py_ssize_t count) {
     return PyLong_FromLongLong(number + 1);
 }
 
+static int compare(const void *one, const void *other) {
+    int64_t a = *(const int64_t *)one, b = *(const int64_t *)other;
+    return (a > b) - (a < b);
+}
+
 /* tally(now_ns, after_ns, settled_ns, open, of_open, counts, sizes): what is `after_ns` old, or of a call that is not
    among `open` (sorted ids), is retained. Adds it to the place of its call in `of_open`, and to that of its group; a
    group whose size is below 0 is somebody else's, and left alone. */
-PyObject *tally(PyObject *module, PyObject *args) {
-    (void)module;
+PyObject *tally(PyObject *Py_UNUSED(module), PyObject *args) {
     long long now, after, settled;
     Py_buffer open, of_open, counts, sizes;
     if (!PyArg_ParseTuple(args, "LLLy*w*w*w*", &now, &after, &settled, &open, &of_open, &counts, &sizes)) return NULL;
-    const int64_t *ids = open.buf;
-    Py_ssize_t groups = sizes.len / (Py_ssize_t)sizeof(double), number = open.len / (Py_ssize_t)sizeof *ids;
+    size_t groups = (size_t)sizes.len / sizeof(double), number = (size_t)open.len / sizeof(int64_t);
     for (uint32_t at = 1; watched && at < sampler.table.capacity; at++) {
         Entry *entry = &sampler.table.entries[at];
-        if (entry->kind != WATCHED || entry->group >= groups || ((double *)sizes.buf)[entry->group] < 0) continue;
-        Py_ssize_t low = 0, high = number;
-        while (low < high) {
-            Py_ssize_t middle = (low + high) / 2;
-            if (ids[middle] < entry->call_id) low = middle + 1;
-            else high = middle;
-        }
-        bool is_open = low < number && ids[low] == entry->call_id;
+        double *size = (double *)sizes.buf + entry->group, *count = (double *)counts.buf + entry->group;
+        if (entry->kind != WATCHED || (size_t)entry->group >= groups || *size < 0) continue;
+        int64_t *id = bsearch(&entry->call_id, open.buf, number, sizeof *id, compare);
         long long age = now - entry->time_ns; /* below 0: the clock was set back */
-        entry->retained = age < 0 || age >= after || (age >= settled && !is_open);
+        entry->retained = age < 0 || age >= after || (age >= settled && !id);
         if (!entry->retained) continue;
-        if (is_open) ((double *)of_open.buf)[low] += watch_every;
-        ((double *)counts.buf)[entry->group] += watch_every;
-        ((double *)sizes.buf)[entry->group] += (double)entry->size * watch_every;
+        if (id) ((double *)of_open.buf)[id - (int64_t *)open.buf] += watch_every;
+        *count += watch_every;
+        *size += (double)entry->size * watch_every;
     }
     PyBuffer_Release(&open), PyBuffer_Release(&of_open), PyBuffer_Release(&counts), PyBuffer_Release(&sizes);
     Py_RETURN_NONE;
@@ -86,8 +85,7 @@ PyObject *tally(PyObject *module, PyObject *args) {
 
 /* retained(group, since_ns, sent, most) -> (count, objects): what the last tally found of those that came at `since_ns`
    or later and went that way (sent: 1, 0, or -1 for both), and up to `most` of them. */
-PyObject *retained(PyObject *module, PyObject *args) {
-    (void)module;
+PyObject *retained(PyObject *Py_UNUSED(module), PyObject *args) {
     int group, sent;
     long long since;
     Py_ssize_t most, number = 0;
@@ -107,8 +105,7 @@ PyObject *retained(PyObject *module, PyObject *args) {
 
 static bool is_of(const Entry *entry, int64_t group) { return entry->kind == WATCHED && entry->group == group; }
 
-PyObject *unwatch(PyObject *module, PyObject *group) {
-    (void)module;
+PyObject *unwatch(PyObject *Py_UNUSED(module), PyObject *group) {
     long number = PyLong_AsLong(group);
     if (number == -1 && PyErr_Occurred()) return NULL;
     table_drop(&sampler.table, is_of, number);

@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, Locator, Page, sync_playwright
 from otelstream.testing import wait_until
 
 _NAMES = ("chromium", "chromium-browser", "google-chrome")
-MISSING = "there is no Chromium on PATH: make browser"
+MISSING = "Chromium on PATH: `make browser` installs it"
 CHART = """key => {
   const chart = getElement(document.querySelector("[data-testid=chart]").id.slice(1)).chart;
   const model = chart.getModel();

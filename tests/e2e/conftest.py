@@ -16,6 +16,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from tests.e2e import browser as chromium
 from tests.feed import Feed
+from tests.tools import needs
 from tests.viewer import Viewer, viewing
 
 expect.set_options(timeout=20_000)  # ms; the machine may be busy
@@ -23,8 +24,7 @@ expect.set_options(timeout=20_000)  # ms; the machine may be busy
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
-    if chromium.find() is None:
-        (pytest.fail if os.environ.get("OTELSTREAM_REQUIRE_ALL") == "1" else pytest.skip)(chromium.MISSING)
+    needs(chromium.find(), chromium.MISSING)
     with chromium.running() as started:
         yield started
 

@@ -17,6 +17,7 @@ import grpc
 import pytest
 
 from tests.collector import Collector, Span, collecting
+from tests.tools import needs
 
 pytestmark = pytest.mark.etcd
 
@@ -62,9 +63,7 @@ class Run:
 def running_etcd(folder: Path) -> Iterator[int]:
     """An etcd that holds nothing, on free ports of loopback: the port for clients."""
     program = shutil.which("etcd")
-    if program is None:
-        missing = "etcd is not installed: `make etcd` installs it"
-        (pytest.fail if os.environ.get("OTELSTREAM_REQUIRE_ALL") == "1" else pytest.skip)(missing)
+    needs(program, "etcd: `make etcd` installs it")
     port, peer_port = free_ports(2)
     client_url, peer_url = (f"http://127.0.0.1:{number}" for number in (port, peer_port))
     options = {
@@ -81,7 +80,7 @@ def running_etcd(folder: Path) -> Iterator[int]:
     log = folder / "log"
     with log.open("wb") as output:
         etcd = subprocess.Popen(
-            [program, *(f"--{name}={value}" for name, value in options.items())],
+            [str(program), *(f"--{name}={value}" for name, value in options.items())],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
