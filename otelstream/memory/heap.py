@@ -103,7 +103,7 @@ class HeapProfiler:
         if not self.running:
             return None
         found = self.native.statistics()
-        return max(0, found["protobuf_bytes"]) if found["sees_protobuf"] else None
+        return int(found["protobuf_bytes"]) if found["sees_protobuf"] else None
 
     def rows(self, since_ns: int = 0) -> list[Row]:
         """What was allocated at ``since_ns`` or later and is not freed, by place. Holds the GIL for some ms."""
