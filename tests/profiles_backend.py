@@ -21,6 +21,10 @@ from opentelemetry.proto.collector.profiles.v1development.profiles_service_pb2 i
 
 from otelstream.testing import wait_until
 
+_COMPRESSIONS: dict[bytes, tuple[str, Callable[[bytes], bytes]]] = {
+    b"\x1f": ("gzip", gzip.decompress),
+    b"\x78": ("deflate", zlib.decompress),
+}
 SERVICE = "opentelemetry.proto.collector.profiles.v1development.ProfilesService"
 # Self-signed for 127.0.0.1, from 2020 to 2120; the key is nobody's.
 KEY = """\
@@ -52,12 +56,20 @@ class Backend:
         self.requests: list[Any] = []
         self.headers: list[dict[str, str]] = []
         self.paths: list[str] = []
+        self.compressions: list[str] = []
+        """As the first bytes say it."""
         self.refusal: Any = None
         """The gRPC status code, or the HTTP status, that is answered; None: all is well."""
         self.response = ExportProfilesServiceResponse()
         self.goes_on = threading.Event()
         """Not set: answers wait."""
         self.goes_on.set()
+
+    def decode(self, body: bytes) -> Any:
+        """The request in ``body``."""
+        name, unpack = _COMPRESSIONS.get(body[:1], ("none", bytes))
+        self.compressions.append(name)
+        return ExportProfilesServiceRequest.FromString(unpack(body))
 
     def take(self, request: Any, headers: dict[str, str], path: str) -> None:
         """Keep a request, and wait until it is to be answered."""
@@ -83,10 +95,11 @@ def over_grpc(port: int = 0, *, tls: bool = False) -> Iterator[Backend]:
         return backend.response
 
     handler = grpc.unary_unary_rpc_method_handler(
-        export, ExportProfilesServiceRequest.FromString, ExportProfilesServiceResponse.SerializeToString
+        export, backend.decode, ExportProfilesServiceResponse.SerializeToString
     )
     with ThreadPoolExecutor(4) as pool:
-        server = grpc.server(pool, [grpc.method_handlers_generic_handler(SERVICE, {"Export": handler})])
+        handlers = [grpc.method_handlers_generic_handler(SERVICE, {"Export": handler})]
+        server = grpc.server(pool, handlers, options=[("grpc.per_message_decompression", 0)])
         where = f"127.0.0.1:{port}"
         if tls:
             port = server.add_secure_port(where, grpc.ssl_server_credentials([(KEY.encode(), CERTIFICATE.encode())]))
@@ -101,9 +114,6 @@ def over_grpc(port: int = 0, *, tls: bool = False) -> Iterator[Backend]:
             server.stop(None).wait()
 
 
-_UNPACK: dict[str | None, Callable[[bytes], bytes]] = {None: bytes, "gzip": gzip.decompress, "deflate": zlib.decompress}
-
-
 @contextmanager
 def over_http(port: int = 0, *, tls: Path | None = None) -> Iterator[Backend]:
     """A backend on a port of loopback; 0: any. ``tls``: a folder to write the certificate to."""
@@ -111,8 +121,7 @@ def over_http(port: int = 0, *, tls: Path | None = None) -> Iterator[Backend]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            request = ExportProfilesServiceRequest.FromString(_UNPACK[self.headers["Content-Encoding"]](body))
+            request = backend.decode(self.rfile.read(int(self.headers["Content-Length"])))
             backend.take(request, {key.lower(): value for key, value in self.headers.items()}, self.path)
             self.send_response(backend.refusal or 200)
             self.send_header("Location", "/elsewhere")

@@ -107,7 +107,8 @@ class ProfileExport:
         except send.TakesNone as error:
             self._end(
                 f"{to.shown} takes none, {error}. Point OTEL_EXPORTER_OTLP_PROFILES_ENDPOINT to a backend that does, "
-                f"start a Collector with --feature-gates=service.profilesSupport, or unset {PREFIX}PROFILES"
+                "give the Collector a profiles pipeline and --feature-gates=service.profilesSupport, or unset "
+                f"{PREFIX}PROFILES"
             )
         except send.Away as error:
             _log.debug("A profile was not sent to %s: %s", to.shown, error)

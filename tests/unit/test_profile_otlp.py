@@ -192,6 +192,12 @@ def test_a_type_that_comes_again_or_at_another_time_is_another_profile() -> None
     assert third.time_ns == HEAP.time_ns + 1
 
 
+def test_a_profile_has_at_most_16_types() -> None:
+    kinds = tuple(ValueType(f"kind {number}", "count") for number in range(17))
+    first, second = back(replace(HEAP, types=kinds, samples=(Sample((READ,), (1,) * 17),)))
+    assert (first.types, second.types) == (kinds[:16], kinds[16:])
+
+
 # Others' requests
 
 
@@ -229,8 +235,10 @@ def test_several_observations_of_one_stack_are_added_up() -> None:
 def test_inlined_functions_and_code_without_symbols_are_frames_too() -> None:
     request = sent(HEAP)
     tables = request.dictionary
-    tables.string_table.append("libssl.so")
-    tables.mapping_table.add(filename_strindex=len(tables.string_table) - 1)
+    tables.string_table.extend(["libssl.so", "_ZN4Chat4readEv"])
+    tables.mapping_table.add(filename_strindex=len(tables.string_table) - 2)
+    tables.function_table[1].name_strindex = 0
+    tables.function_table[1].system_name_strindex = len(tables.string_table) - 1
     location = tables.location_table[1]
     location.lines.add(function_index=2, line=90)
     tables.location_table[2].Clear()
@@ -239,8 +247,8 @@ def test_inlined_functions_and_code_without_symbols_are_frames_too() -> None:
 
     ((_, profile),) = otlp.profiles(request)
 
-    inlined = Frame("serve", "a.py", 90, 8)
-    assert profile.samples[0].stack == (READ, inlined, Frame("0xbeef", "libssl.so", 0))
+    mangled, inlined = READ._replace(function="_ZN4Chat4readEv"), Frame("serve", "a.py", 90, 8)
+    assert profile.samples[0].stack == (mangled, inlined, Frame("0xbeef", "libssl.so", 0))
 
 
 def test_numbers_and_truths_are_labels_as_text_and_bytes_are_none() -> None:
@@ -341,6 +349,20 @@ def test_one_string_that_many_attributes_mean_is_counted_each_time(monkeypatch: 
     for _ in range(3):
         values.add().string_value_strindex = len(request.dictionary.string_table) - 1
     with pytest.raises(ValueError, match="attributes of more than 1,000 bytes"):
+        otlp.profiles(request)
+
+
+def test_no_more_is_read_once_it_is_too_much(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(otlp_dictionary, "_FRAMES_LIMIT", 3)
+    request = sent(HEAP)
+    request.dictionary.stack_table[1].location_indices.extend([1, 1, 99])
+    with pytest.raises(ValueError, match="more than 3 frames"):
+        otlp.profiles(request)
+
+    monkeypatch.setattr(otlp_dictionary, "_RESOURCE_LIMIT", 3)
+    request = sent(HEAP, a=["four", "x"])
+    request.resource_profiles[0].resource.attributes[0].value.array_value.values[1].string_value_strindex = 99
+    with pytest.raises(ValueError, match="more than 3 bytes"):
         otlp.profiles(request)
 
 
