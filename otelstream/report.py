@@ -25,6 +25,7 @@ KINDS = {
     Kind.TASK_OUTLIVING: "tasks pile up",
     Kind.THREAD_OUTLIVING: "threads outlive their call",
     Kind.PYTHON_GROWTH: "Python objects grow",
+    Kind.PROTOBUF_GROWTH: "protobuf's memory grows",
     Kind.NATIVE_GROWTH: "native memory grows",
     Kind.MEMORY_GROWTH: "memory grows",
     Kind.FRAGMENTATION: "allocators keep what was freed",

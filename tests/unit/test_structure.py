@@ -11,8 +11,8 @@ ROOT = Path(otelstream.__file__).parent
 LAYERS = [
     {"record", "_version", "findings", "weakbag", "viewer_address", "_heap"},
     {"semconv", "history"},
-    {"config", "observers", "message_events", "slope", "trend", "wording", "process_growth", "profile"},
-    {"verdict", "report", "leak_log", "leftovers"},
+    {"config", "observers", "message_events", "slope", "trend", "wording", "process_growth"},
+    {"verdict", "report", "leak_log", "leftovers", "profile"},
     {"ticker", "spans", "profile_export"},
     {"stream_info", "intercept", "metrics", "memory"},
     {"diagnosis"},

@@ -100,7 +100,7 @@ def test_the_profile_agrees_with_the_growth_of_the_process() -> None:
     program = f"""
 from otelstream.memory import process
 from otelstream.memory.heap import PROFILER
-from tests.unit.heap.test_heap_profile import bytes_objects, messages, of
+from tests.integration.heap.test_heap_profile import bytes_objects, messages, of
 PROFILER.start({INTERVAL})
 before = process.rss()
 kept = messages(), bytes_objects()
