@@ -3,9 +3,19 @@
 import click
 
 from otelstream._version import __version__
-from otelstream.cli import demo, leaks, run, stack, stress, top, view
+from otelstream.cli import cpu, demo, heap, leaks, run, stack, stress, top, view
 
-_VERBS = (run.command, demo.command, view.command, top.command, leaks.command, stress.command, stack.command)
+_VERBS = (
+    run.command,
+    demo.command,
+    view.command,
+    top.command,
+    leaks.command,
+    heap.command,
+    cpu.command,
+    stress.command,
+    stack.command,
+)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
