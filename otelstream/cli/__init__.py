@@ -5,17 +5,7 @@ import click
 from otelstream._version import __version__
 from otelstream.cli import cpu, demo, heap, leaks, run, stack, stress, top, view
 
-_VERBS = (
-    run.command,
-    demo.command,
-    view.command,
-    top.command,
-    leaks.command,
-    heap.command,
-    cpu.command,
-    stress.command,
-    stack.command,
-)
+_VERBS = (run, demo, view, top, leaks, heap, cpu, stress, stack)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -25,4 +15,4 @@ def main() -> None:
 
 
 for _verb in _VERBS:
-    main.add_command(_verb)
+    main.add_command(_verb.command)

@@ -1,4 +1,4 @@
-"""``otelstream cpu``: which lines of which streams take the time of a running service, asked at its debug address."""
+"""``otelstream cpu``: which lines of which streams take the time of a running service, asks its debug address."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``otelstream heap``: which lines of which streams hold the memory of a running service, asked at its debug address."""
+"""``otelstream heap``: which lines of which streams hold the memory of a running service; asks its debug address."""
 
 from __future__ import annotations
 

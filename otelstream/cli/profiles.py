@@ -1,8 +1,7 @@
-"""What ``otelstream heap`` and ``otelstream cpu`` share: where a profile comes from, and the forms that it is shown in."""
+"""What ``otelstream heap`` and ``otelstream cpu`` share: where a profile comes from, and how it is shown."""
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable
 from contextlib import suppress
@@ -14,6 +13,7 @@ import click
 
 from otelstream.cli import ask
 from otelstream.cli.tables import table
+from otelstream.cli.write import write
 
 if TYPE_CHECKING:
     from otelstream.debug.http import Address
@@ -45,9 +45,7 @@ def options(command: _F) -> _F:
     """Adds them, and the argument ``source``."""
     added = (
         click.argument("source", metavar="[HOST:PORT|FILE]", required=False),
-        click.option(
-            "--top", is_flag=True, help="Print the lines with the most. The default if nothing else is asked."
-        ),
+        click.option("--top", is_flag=True, help="Print the lines with the most. Default, if no file is written."),
         click.option("-o", "--output", metavar="FILE", type=_FILE, help="Write it for `go tool pprof`: heap.pb.gz"),
         click.option("--flame", metavar="FILE", type=_FILE, help="Write a flame graph, one HTML file."),
         click.option("--speedscope", metavar="FILE", type=_FILE, help="Write JSON for www.speedscope.app."),
@@ -140,7 +138,7 @@ def _saved(file: Path, page: Page) -> Profile:
             data = opened.read(pprof.LARGEST + 1)
     except FileNotFoundError:
         raise click.BadParameter(
-            f"{str(file)!r} is neither a file that exists nor an address. Write HOST:PORT, such as {ask.DEBUG_DEFAULT}.",
+            f"{str(file)!r} is neither a file nor an address. Write HOST:PORT, such as {ask.DEBUG_DEFAULT}.",
             param_hint="HOST:PORT|FILE",
         ) from None
     except OSError as error:
@@ -189,7 +187,7 @@ def _show(profile: Profile, title: str, wanted: Wanted) -> None:
     )
     for file, made, what_next in forms:
         if file is not None:
-            _write(file, made())
+            write(file, made())
             click.echo(f"Wrote {file}: {what_next.format(file)}.", err=True)
     if wanted.top or not any(file for file, _, _ in forms):
         _print(profile, wanted.by)
@@ -209,24 +207,3 @@ def _print(profile: Profile, by: str | None) -> None:
     console.print(Text(first, "bold"), *(Text(line, "dim") for line in rest), sep="\n")
     for title, rows in top.tables(profile, by):
         console.print("", table(title, rows))
-
-
-def _write(file: Path, made: str | bytes) -> None:
-    """Write all of it, or leave what was there."""
-    data = made.encode() if isinstance(made, str) else made
-    target = Path(os.path.realpath(file))  # a link stays one
-    if target.exists() and not target.is_file():  # a pipe, or a device
-        beside = target
-    else:
-        beside = target.with_name(f".{target.name}.{os.getpid()}")
-    try:
-        try:
-            beside.write_bytes(data)
-            if beside != target:
-                beside.replace(target)
-        except BaseException:
-            if beside != target:
-                beside.unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        raise ask.CannotAsk(f"{file} can't be written: {error.strerror}. Name another file.") from None
