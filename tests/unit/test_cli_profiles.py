@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,6 +21,7 @@ from otelstream.observers import Guard
 from otelstream.profile import choose, collapsed, flame, pprof, speedscope, top
 from otelstream.profile.model import SIDE, Frame, Profile, Sample, minus, only
 from otelstream.profile.unavailable import ProfileUnavailable
+from tests.asked import free_port
 from tests.command import one_sentence
 from tests.heap_profiles import AFTER, BEFORE, CPU_PROFILE, call, heap
 
@@ -245,11 +245,6 @@ def test_wrong_arguments(arguments: list[str], says: str, saved: Files, tmp_path
     for name, path in files.items():
         said = said.replace(path, name)
     assert says in said
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 def test_nothing_listens() -> None:
