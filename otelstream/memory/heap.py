@@ -178,10 +178,13 @@ class Frames:
         if key not in self._known:
             line = code.co_firstlineno if instruction == _NOWHERE else self._line_of(code, instruction)
             name = getattr(code, "co_qualname", code.co_name)  # Python 3.11
+            if _is_codec(code):
+                name = _CODEC_NAMES.get(code.co_name, name)
             self._known[key] = Frame(name, code.co_filename, max(line, 0), code.co_firstlineno)
         return self._known[key]
 
 
+_CODEC_NAMES = {"decoder": "deserialize", "encoder": "serialize"}
 _NOWHERE = -2
 """Instead of an instruction: not in this function yet."""
 
