@@ -81,14 +81,20 @@ def of_task(task: asyncio.Task[Any]) -> tuple[str, str | None]:
 def of_awaiting(awaiting: Any) -> str | None:
     """The innermost line of the application that a suspended coroutine or generator is at; else of a library."""
     found = inner = None
+    for frame in frames_of(awaiting):
+        here = line(frame.f_code, frame.f_lineno)
+        application, ours = _kind(frame.f_code.co_filename)
+        found = here if application else found
+        inner = inner if application or ours else here
+    return found or inner
+
+
+def frames_of(awaiting: Any) -> Iterator[FrameType]:
+    """The frames of a suspended coroutine or generator and of what it waits for, from itself inwards."""
     for item in _chain(awaiting):
         frame = _frame_of(item)
         if frame is not None:
-            here = line(frame.f_code, frame.f_lineno)
-            application, ours = _kind(frame.f_code.co_filename)
-            found = here if application else found
-            inner = inner if application or ours else here
-    return found or inner
+            yield frame
 
 
 def awaited_names(awaiting: Any) -> list[str]:
