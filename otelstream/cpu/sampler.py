@@ -26,7 +26,6 @@ from otelstream.cpu.attribution import NONE, Attribution, Work
 from otelstream.cpu.stacks import Key, Stacks
 from otelstream.cpu.tally import CPU, TYPES, Tally
 from otelstream.profile.model import TASK, THREAD, Labels, Profile, labels
-from otelstream.wording import duration
 
 PERIOD_NS = 10_000_000
 """Between two looks, on average, while they are cheap."""
@@ -139,9 +138,8 @@ class Sampler:
         """What was seen."""
         self._look_at_tasks()
         comments = [f"{self._looks} looks. CPU time of steps below 5 ms may be shown at the wait that follows."]
-        if self._unseen_ns:
-            unseen = duration(self._unseen_ns / 1e9)
-            comments.append(f"{unseen} of CPU time on event loops was in such steps: it is of no method here.")
+        if unseen := round(100 * self._unseen_ns / max(1, self._known_cpu)):
+            comments.append(f"{unseen} % of the CPU time was in such steps of event loops: it is of no method here.")
         if self._machine.has_thread_cpu:
             spent = self._machine.process_cpu() - self._process_cpu
             self._tally.add(self._stacks.named(_OTHER), (), 0, 0, max(0, spent - self._known_cpu))
@@ -195,7 +193,7 @@ class Sampler:
 
     def _look_at_tasks(self) -> None:
         elapsed_ns, self._tasks_ns = self._last_ns - self._tasks_ns, self._last_ns
-        for loop in self._attribution.loops():
+        for loop in self._attribution.loops() if elapsed_ns else ():
             self._look_at_tasks_of(loop, elapsed_ns)
 
     def _look_at_tasks_of(self, loop: asyncio.AbstractEventLoop, elapsed_ns: int) -> None:

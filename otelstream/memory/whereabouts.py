@@ -17,6 +17,8 @@ from otelstream.memory.holding import places
 _DEEPEST = 64
 _IS_3_12 = sys.version_info[:2] == (3, 12)
 _NEAREST = 24
+_OPAQUE = {"coroutine_wrapper", "async_generator_asend"}
+"""Cython's, and one step of an asynchronous generator: they show what they wrap to the garbage collector alone."""
 
 
 @lru_cache(maxsize=4096)
@@ -138,7 +140,7 @@ def _chain(awaiting: Any) -> Iterator[Any]:
         if awaiting is None:
             return
         yield awaiting
-        if type(awaiting).__name__ == "coroutine_wrapper":  # Cython's, which shows what it wraps to nobody else
+        if type(awaiting).__name__ in _OPAQUE:
             awaiting = next(iter(gc.get_referents(awaiting)), None)
             continue
         awaiting = _awaited_by(awaiting)

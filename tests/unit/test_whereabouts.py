@@ -179,6 +179,23 @@ def test_an_async_generator_is_where_it_waits_and_where_it_yielded() -> None:
     in_loop(check)
 
 
+def test_what_iterates_over_an_async_generator_is_where_that_waits() -> None:
+    async def iterate(future: asyncio.Future[None]) -> None:
+        async for _ in stepping(future):
+            pass
+
+    async def check(future: asyncio.Future[None]) -> None:
+        task = asyncio.ensure_future(iterate(future))
+        await asyncio.sleep(0)
+        functions = [frame.f_code.co_name for frame in whereabouts.frames_of(task.get_coro())][:3]
+        is_3_12 = sys.version_info[:2] == (3, 12)  # where the generator can't be asked what it waits for
+        assert functions == ["iterate", "stepping", "inner"][: 2 if is_3_12 else 3]
+        future.set_result(None)
+        await task
+
+    in_loop(check)
+
+
 def numbers() -> Generator[int, None, None]:
     yield 1  # <- numbers yields
 
