@@ -17,6 +17,7 @@ from otelstream.memory.holding import places
 _DEEPEST = 64
 _IS_3_12 = sys.version_info[:2] == (3, 12)
 _NEAREST = 24
+_AWAITED = {"coroutine", "generator", "FutureIter", "coroutine_wrapper", "async_generator_asend"}
 _OPAQUE = {"coroutine_wrapper", "async_generator_asend"}
 """Cython's, and one step of an asynchronous generator: they show what they wrap to the garbage collector alone."""
 
@@ -152,11 +153,17 @@ def _awaited_by(item: Any) -> Any:
     if isinstance(item, CoroutineType):
         return None if item.cr_running else item.cr_await
     if isinstance(item, AsyncGeneratorType):  # which calls itself running while it waits, too
-        return None if item.ag_running and _IS_3_12 else item.ag_await
+        return _on_its_stack(item) if item.ag_running and _IS_3_12 else item.ag_await
     if isinstance(item, GeneratorType):
         return None if item.gi_running else item.gi_yieldfrom
     inner = (getattr(item, name, None) for name in ("cr_await", "ag_await", "gi_yieldfrom"))  # compiled ones
     return next((found for found in inner if found is not None), None)
+
+
+def _on_its_stack(item: AsyncGeneratorType[Any, Any]) -> Any:
+    # The garbage collector is shown its variables, then its stack, what is awaited on top; nothing while it runs.
+    shown = reversed(gc.get_referents(item))
+    return next((found for found in shown if type(found).__name__ in _AWAITED), None)
 
 
 def _frame_of(awaiting: Any) -> FrameType | None:
