@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from types import FrameType, SimpleNamespace
 from typing import Any
 
-from otelstream.cpu.sampler import HERE, Machine
+from otelstream.cpu.machine import HERE, Machine
 from otelstream.profile.model import Profile, Sample
 from otelstream.testing import FakeClock
 

@@ -118,6 +118,19 @@ def test_what_no_thread_of_python_spent_is_named_as_such() -> None:
     assert by(sampler.result(), "cpu") == {"(threads without Python, and those that ended)": 7 * MS}
 
 
+def test_a_thread_that_has_spent_nothing_is_taken_to_be_where_it_was() -> None:
+    process = Process()
+    process.start(1)
+    sampler = Sampler(Attributed(), process.machine())
+    for spent_ms, place in ((1, WORK), (0, MORE_WORK), (0, MORE_WORK), (1, MORE_WORK)):
+        process.clock.advance(0.01)
+        process.spend(1, spent_ms)
+        process.places[1] = place  # which without time to get there it can't be at
+        sampler.look()
+
+    assert by(sampler.result(), "wall") == {"work": 30 * MS, "more_work": 10 * MS}
+
+
 def test_what_was_spent_before_is_not_counted() -> None:
     process = Process()
     process.start(1)

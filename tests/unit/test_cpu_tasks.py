@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from otelstream.cpu import sampler as sampling
+from otelstream.cpu import tasks as sampled_tasks
 from otelstream.cpu.sampler import Sampler
 from tests.cpu import MS, Attributed, Process, by
 
@@ -74,7 +74,7 @@ def test_of_many_tasks_some_stand_for_all(count: int) -> None:
         assert by(found, "wall", "task") == {"waiting": pytest.approx(waited_ns, abs=10)}
         assert by(found, "samples", "task") == {"waiting": pytest.approx(count * 100, abs=2)}
         assert by(found, "wall", "rpc_method")["t.Chat/List"] / waited_ns == pytest.approx(0.5, abs=0.03)
-        assert len(walked) == 100 * sampling.TASKS
+        assert len(walked) == 100 * sampled_tasks.MOST
 
     asyncio.run(main())
 
