@@ -318,8 +318,7 @@ class TestAio:
             assert await away(gate.reached.wait, PATIENCE_S)
             after = await away(found, lambda stream: stream.half_closed, "the half-close to show")
             assert in_trouble(after) == ["half closed"]
-            if kind == "stream_unary" or sys.version_info[:2] != (3, 12):  # see whereabouts.py
-                assert (after.where or "").endswith(at("waits away"))
+            assert (after.where or "").endswith(at("waits away"))
             gate.opened.set()
             assert await call.code() is grpc.StatusCode.OK
 
