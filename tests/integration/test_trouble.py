@@ -387,7 +387,7 @@ class TestAio:
         async def use(talk: Any, gate: Gate) -> None:
             call = talk(b"")
             await call.read()
-            assert in_trouble((await away(look))[0]) == []
+            await away(found, lambda stream: in_trouble(stream) == [], "the write to be over")
             call.cancel()
             assert await away(gate.reached.wait, PATIENCE_S)
             stream = await away(found, lambda stream: stream.call_ended is not None, "the peer to be gone")
