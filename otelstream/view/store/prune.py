@@ -1,4 +1,8 @@
-"""What leaves when a capture reaches its size: the oldest ended streams first, open ones never."""
+"""What leaves when a capture reaches its size: the oldest ended streams first, open ones never.
+
+Metric points and profiles, where either are more than a quarter of it, leave before: of profiles every second one of
+the older half, so that the first, the newest, and some of every time between are there to be compared.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +18,8 @@ _WINDOWS = 500
 """At most in one transaction, so that it takes some ms."""
 _SLACK = 50  # this part of the size is freed beyond what is wanted: not each transaction is to make room
 _POINT_SIZE = 40  # By of a row of ``point``, with its share of half-filled pages
-_POINTS_SHARE = 4
+_SHARE = 4
+"""Metric points, and profiles, may each take this part of the size before they leave rather than streams."""
 
 _ENDED = "SELECT id, windows FROM stream WHERE end_ns IS NOT NULL ORDER BY end_ns LIMIT ?"
 _SILENT = """
@@ -37,11 +42,20 @@ _OF_STREAM = (
     "DELETE FROM stream_span WHERE stream = ?",
     "DELETE FROM stream WHERE id = ?",
 )
+_EVERY_SECOND_OLD_SNAPSHOT = """
+SELECT id FROM (
+  SELECT id, row_number() OVER (PARTITION BY process, kind, types ORDER BY time_ns) AS number,
+    count(*) OVER (PARTITION BY process, kind, types) AS count
+  FROM snapshot
+) WHERE number % 2 = 0 AND number <= count / 2
+"""
+_OLDEST_SNAPSHOT = "SELECT id FROM snapshot ORDER BY time_ns LIMIT 1"
 _UNUSED_SERIES = "DELETE FROM series WHERE NOT EXISTS (SELECT 1 FROM point WHERE series = series.id)"
 _UNUSED_PROCESS = """
 DELETE FROM process WHERE arrived_ns < ?
 AND NOT EXISTS (SELECT 1 FROM stream WHERE process = process.id)
 AND NOT EXISTS (SELECT 1 FROM series WHERE process = process.id)
+AND NOT EXISTS (SELECT 1 FROM snapshot WHERE process = process.id)
 """
 _UNUSED_FINDING = "DELETE FROM finding WHERE NOT EXISTS (SELECT 1 FROM process WHERE id = process)"
 
@@ -79,9 +93,11 @@ class Room:
         steps = (
             self._drop_useless_points,
             self._drop_points_beyond_share,
+            self._drop_snapshots_beyond_share,
             self._drop_ended,
             self._drop_silent,
             self._drop_useless_points,
+            self._drop_snapshots,
             self._drop_details,
             self._drop_oldest_series,
         )
@@ -149,7 +165,7 @@ class Room:
     def _drop_points_beyond_share(self) -> bool:
         if self._points is None:  # reads the whole table: once
             self._points = self._one("SELECT count(*) FROM point") or 0
-        if self._points * _POINT_SIZE * _POINTS_SHARE <= self._max_size:
+        if self._points * _POINT_SIZE * _SHARE <= self._max_size:
             return False
         return self._drop_oldest_points()
 
@@ -172,6 +188,18 @@ class Room:
         if self._points is not None:
             self._points -= count
         return count > 0
+
+    def _drop_snapshots_beyond_share(self) -> bool:
+        size = self._one("SELECT sum(size) FROM snapshot") or 0
+        return size * _SHARE > self._max_size and self._drop_snapshots()
+
+    def _drop_snapshots(self) -> bool:
+        """Some of the old ones; when no process has more than three left, the oldest of all."""
+        ids = self._connection.execute(_EVERY_SECOND_OLD_SNAPSHOT).fetchall()
+        ids = ids or self._connection.execute(_OLDEST_SNAPSHOT).fetchall()
+        self._connection.executemany("DELETE FROM snapshot_profile WHERE snapshot = ?", ids)
+        self._connection.executemany("DELETE FROM snapshot WHERE id = ?", ids)
+        return bool(ids)
 
     def _drop_details(self) -> bool:
         """Only open streams are left: of their oldest windows the numbers stay, the messages leave."""
