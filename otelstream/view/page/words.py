@@ -7,8 +7,10 @@ from datetime import datetime, tzinfo
 from typing import Any
 
 from otelstream import wording
+from otelstream.view.intake import Signal
 from otelstream.view.model import MethodRow, StreamRow, WindowRow
 from otelstream.view.page.heap_look import HeapLook
+from otelstream.view.receive.services import SERVICES
 
 METHOD_COLUMNS = {
     "method": "method",
@@ -42,6 +44,10 @@ STREAM_COLUMNS = {
 NO_PROFILE = (
     "No heap profile has come. Start the service with OTEL_PYTHON_OTELSTREAM_PROFILES=otlp, and it sends one a minute."
 )
+if Signal.PROFILES not in SERVICES:
+    NO_PROFILE = (
+        "No heap profile can come: the opentelemetry-proto of this viewer has none. pip install -U opentelemetry-proto"
+    )
 NOTHING = "–"  # noqa: RUF001  # a dash, as tables have it
 
 

@@ -1,7 +1,7 @@
 """What leaves when a capture reaches its size: the oldest ended streams first, open ones never.
 
-Metric points and profiles, where either are more than a quarter of it, leave before: of profiles every second one of
-the older half, so that the first, the newest, and some of every time between are there to be compared.
+Metric points and profiles, where either are more than a quarter of it, leave before. Profiles are thinned out, the
+older the more, so that the first of a process, its newest, and some of every time between are there to be compared.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from otelstream.view.store.transaction import transaction
 _SILENT_NS = 600 * 10**9
 _STREAMS = 50
 _WINDOWS = 500
+_SNAPSHOTS = 5
 """At most in one transaction, so that it takes some ms."""
 _SLACK = 50  # this part of the size is freed beyond what is wanted: not each transaction is to make room
 _POINT_SIZE = 40  # By of a row of ``point``, with its share of half-filled pages
@@ -42,12 +43,14 @@ _OF_STREAM = (
     "DELETE FROM stream_span WHERE stream = ?",
     "DELETE FROM stream WHERE id = ?",
 )
-_EVERY_SECOND_OLD_SNAPSHOT = """
-SELECT id FROM (
-  SELECT id, row_number() OVER (PARTITION BY process, kind, types ORDER BY time_ns) AS number,
-    count(*) OVER (PARTITION BY process, kind, types) AS count
-  FROM snapshot
-) WHERE number % 2 = 0 AND number <= count / 2
+_CLOSE_SNAPSHOTS = """
+WITH placed AS (
+  SELECT id, time_ns, row_number() OVER (series ORDER BY time_ns) AS number, max(time_ns) OVER series AS newest_ns,
+    lag(time_ns) OVER (series ORDER BY time_ns) AS before_ns, lead(time_ns) OVER (series ORDER BY time_ns) AS after_ns
+  FROM snapshot WINDOW series AS (PARTITION BY process, kind, types)
+)
+SELECT id FROM placed WHERE number % 2 = 0 AND after_ns IS NOT NULL
+ORDER BY 1.0 * (after_ns - before_ns) / (newest_ns - time_ns) LIMIT ?
 """
 _OLDEST_SNAPSHOT = "SELECT id FROM snapshot ORDER BY time_ns LIMIT 1"
 _UNUSED_SERIES = "DELETE FROM series WHERE NOT EXISTS (SELECT 1 FROM point WHERE series = series.id)"
@@ -194,8 +197,8 @@ class Room:
         return size * _SHARE > self._max_size and self._drop_snapshots()
 
     def _drop_snapshots(self) -> bool:
-        """Some of the old ones; when no process has more than three left, the oldest of all."""
-        ids = self._connection.execute(_EVERY_SECOND_OLD_SNAPSHOT).fetchall()
+        """Those that are closest to others for their age; when each process has only two, the oldest of all."""
+        ids = self._connection.execute(_CLOSE_SNAPSHOTS, (_SNAPSHOTS,)).fetchall()
         ids = ids or self._connection.execute(_OLDEST_SNAPSHOT).fetchall()
         self._connection.executemany("DELETE FROM snapshot_profile WHERE snapshot = ?", ids)
         self._connection.executemany("DELETE FROM snapshot WHERE id = ?", ids)
