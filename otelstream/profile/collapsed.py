@@ -20,7 +20,9 @@ def render(profile: Profile) -> str:
         stack = ";".join(names[frame] for frame in reversed(sample.stack)) or words.NO_STACK
         sums[stack] += sample.values[profile.default]
     changed = words.is_comparison(profile)
-    numbers = (
-        (stack, f"{max(0, -value)} {max(0, value)}" if changed else value, value) for stack, value in sums.items()
+    lines = (
+        f"{stack} {max(0, -value)} {max(0, value)}\n" if changed else f"{stack} {value}\n"
+        for stack, value in sorted(sums.items())
+        if value
     )
-    return "".join(f"{stack} {written}\n" for stack, written, value in sorted(numbers) if value)
+    return "".join(lines)

@@ -31,6 +31,7 @@ function quantity(value) {
   const unit = data.types[type][1], size = Math.abs(value);
   const sign = value < 0 ? "-" : changed && value > 0 ? "+" : "";
   const fixed = (number, digits) => number.toLocaleString("en", {minimumFractionDigits: digits, maximumFractionDigits: digits});
+  if (!value) return "0";
   if (unit === "bytes") {
     const power = size >= 2 ** 30 ? 3 : size >= 2 ** 20 ? 2 : 1;
     return sign + fixed(size / 1024 ** power, 1) + " " + ["KiB", "MiB", "GiB"][power - 1];
@@ -165,7 +166,7 @@ function listMethods() {
     colour(swatch, row);
     button.type = "button";
     button.dataset.row = row;
-    button.append(swatch, name(row) + " ", quantity(data.values[type][row]) + ", " + percent(widths[row], total));
+    button.append(swatch, name(row) + " ", quantity(data.values[type][row]) + (changed ? "" : ", " + percent(widths[row], total)));
     button.onclick = () => isShownAlone(row) ? showAll() : (choose(row), showOnly(row));
     item.append(button);
     return item;

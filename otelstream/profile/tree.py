@@ -1,4 +1,4 @@
-"""The stacks of a profile as one tree from the outermost frame inwards, a tower for each method: a flame graph. Pure."""
+"""The stacks of a profile as one tree, from the outermost frame inwards, with a tower for each method. Pure."""
 
 from __future__ import annotations
 
@@ -40,11 +40,12 @@ def build(profile: Profile) -> list[Node]:
     for sample in profile.samples:
         siblings = methods
         method = Frame(dict(sample.labels).get(METHOD, ""), "", 0)
-        for depth, frame in enumerate((method, *reversed(sample.stack))):
+        below = sample.stack[:-1] if sample.stack[-1:] == (method,) else sample.stack  # it was grouped already
+        for depth, frame in enumerate((method, *reversed(below))):
             node = siblings.get(frame)
             if node is None:
                 node = siblings[frame] = Node(frame, depth, [0] * size, [0] * size, [0] * size)
-            node.add(sample.values, is_innermost=depth == len(sample.stack))
+            node.add(sample.values, is_innermost=depth == len(below))
             siblings = node.children
     return list(methods.values())
 

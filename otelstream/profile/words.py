@@ -20,6 +20,8 @@ def quantity(value: int, unit: str, *, signed: bool = False) -> str:
 
 
 def _amount(value: int, unit: str) -> str:
+    if value == 0:
+        return "0"
     if unit == "bytes":
         return report.size(value)
     if unit == "nanoseconds":
