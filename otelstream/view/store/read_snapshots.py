@@ -20,9 +20,14 @@ _PROFILE = "SELECT profile FROM snapshot_profile WHERE snapshot = ?"
 _STREAM = "SELECT lower(hex(trace_id)), lower(hex(span_id)) FROM stream WHERE id = ?"
 
 
+def has_profiles(scope: Scope) -> bool:
+    """False in a capture of 0.1.0 that nobody has gone on with."""
+    return scope.connection.execute(_HAS_PROFILES).fetchone() is not None
+
+
 def snapshots(scope: Scope, processes: Sequence[int], time_range: TimeRange) -> list[Snapshot]:
     """Those of ``processes`` in the range, in order of time."""
-    if not _has_profiles(scope):
+    if not has_profiles(scope):
         return []
     own = {number: scope.widened(number, time_range) for number in processes}
     return [
@@ -73,10 +78,5 @@ def kept(scope: Scope, selection: Selection) -> Kept | None:
 
 
 def _profile(scope: Scope, number: int) -> bytes | None:
-    found = scope.connection.execute(_PROFILE, (number,)).fetchone() if _has_profiles(scope) else None
+    found = scope.connection.execute(_PROFILE, (number,)).fetchone() if has_profiles(scope) else None
     return None if found is None else found[0]
-
-
-def _has_profiles(scope: Scope) -> bool:
-    """False in a capture of 0.1.0 that nobody has gone on with."""
-    return scope.connection.execute(_HAS_PROFILES).fetchone() is not None

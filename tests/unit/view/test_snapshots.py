@@ -120,6 +120,13 @@ def test_those_of_some_processes_in_a_range_in_order_of_time(capture: Capture, r
     assert reader.snapshots([], EVER) == []
 
 
+def test_a_capture_begins_with_the_first_of_them(capture: Capture, reader: Reader) -> None:
+    capture.send(stream(1, NOW - 600, NOW - 10))
+    assert reader.overview().first == NOW - 10
+    capture.send_profile(heap(NOW - 90, held("keep", MIB)))
+    assert reader.overview().first == NOW - 90
+
+
 def test_a_process_whose_clock_is_ahead_is_there_now(capture: Capture, reader: Reader) -> None:
     capture.send_profile(heap(NOW + 3600, held("keep", MIB)))
     assert [each.total for each in reader.snapshots([1], TimeRange(NOW - 60, NOW))] == [MIB]
