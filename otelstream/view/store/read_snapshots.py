@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 from otelstream.profile import pprof
@@ -39,6 +40,10 @@ def snapshots(scope: Scope, processes: Sequence[int], time_range: TimeRange) -> 
     ]
 
 
+_decode = lru_cache(maxsize=2)(pprof.decode)
+"""One looks at the same, or the same two, again and again: its tables, its flame graph, and each of its methods."""
+
+
 class Kept(NamedTuple):
     """What a selection is made of."""
 
@@ -48,7 +53,7 @@ class Kept(NamedTuple):
     """Of the samples that are selected."""
 
     def read(self) -> Profile:
-        """What is selected: some 100 ms for a large one, so it is not done within the transaction.
+        """What is selected: a second for a large one, so it is not done within the transaction.
 
         Raises ``ValueError`` for a base that counts something else.
         """
@@ -56,7 +61,7 @@ class Kept(NamedTuple):
         return found if self.base is None else minus(found, self._selected(self.base))
 
     def _selected(self, data: bytes) -> Profile:
-        found = pprof.decode(data)
+        found = _decode(data)
         for label, value in self.labels.items():
             found = only(found, label, value)
         return found

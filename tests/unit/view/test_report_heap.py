@@ -32,14 +32,14 @@ def reader(capture: Capture) -> Iterator[Reader]:
 
 
 def test_the_newest_heap_is_in_the_file(capture: Capture, reader: Reader) -> None:
-    capture.send_profile(heap(NOW - 60, held("older", MIB)))
+    capture.send_profile(heap(NOW - 60, held("before", MIB)))
     capture.send_profile(heap(NOW, held("keep", 3 * MIB), held("<img src=x>", MIB)))
     page = html.render(reader, "a.db")
     assert "22:13:20: 4.0 MiB in use, estimated from a sample." in page
     assert "<td>Orders.keep shop/orders.py:12</td>" in page
     assert "Orders.&lt;img src=x&gt;" in page
     assert "<img" not in page
-    assert "older" not in page
+    assert "Orders.before" not in page
     assert "By method" in page
 
 
