@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from http import HTTPStatus
 from typing import Annotated, TypeAlias
 from urllib.parse import urlencode
@@ -22,6 +25,11 @@ _POLICY = (
 """For a page that shows names which anybody may have chosen: should one of them ever be run, it has an origin of its
 own, so that it can't ask the viewer for anything, and it reaches no other host."""
 _HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
+
+WAIT_S = 10.0
+"""For those who came before."""
+_busy = threading.Lock()
+"""A flame graph of a million frames takes 7 s and 700 MB, however small it is at the end."""
 
 _Id: TypeAlias = Annotated[int, Query(ge=1, lt=2**63)]
 
@@ -59,14 +67,26 @@ def add(app: FastAPI, reader: Reader) -> None:
 
     @app.get(_FLAME)
     def flame_graph(selection: _Selected) -> HTMLResponse:
-        page = flame.page(_profile(reader, selection), "Flame graph")
+        with _one_at_a_time():
+            page = flame.page(_profile(reader, selection), "Flame graph")
         return HTMLResponse(page, headers={**_HEADERS, "Content-Security-Policy": _POLICY})
 
     @app.get(_FILE)
     def file(selection: _Selected) -> Response:
         disposition = {"Content-Disposition": 'attachment; filename="heap.pb.gz"'}
-        data = pprof.encode(_profile(reader, selection))
+        with _one_at_a_time():
+            data = pprof.encode(_profile(reader, selection))
         return Response(data, headers={**_HEADERS, **disposition}, media_type=pprof.CONTENT_TYPE)
+
+
+@contextmanager
+def _one_at_a_time() -> Iterator[None]:
+    if not _busy.acquire(timeout=WAIT_S):
+        raise HTTPException(HTTPStatus.SERVICE_UNAVAILABLE, "other profiles are being drawn: load this one again")
+    try:
+        yield
+    finally:
+        _busy.release()
 
 
 def _profile(reader: Reader, selection: Selection) -> Profile:
