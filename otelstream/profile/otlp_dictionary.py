@@ -188,9 +188,8 @@ class Reader:
         plain = Resource()
         for attribute in resource.attributes:
             key = attribute.key or self._text(attribute.key_strindex)
-            value = self._plain(attribute.value)
-            self._count_resource(len(key) + value.ByteSize())
-            plain.attributes.add(key=key, value=value)
+            self._count_resource(len(key))
+            plain.attributes.add(key=key, value=self._plain(attribute.value))
         return plain
 
     def _text(self, index: int) -> str:
@@ -251,12 +250,11 @@ class Reader:
 
     def _plain(self, value: AnyValue) -> AnyValue:
         kind = value.WhichOneof("value")
-        if kind == "string_value_strindex":
-            text = self._text(value.string_value_strindex)
-            self._count_resource(len(text))
-            return AnyValue(string_value=text)
         if kind == "array_value":
             return AnyValue(array_value=ArrayValue(values=map(self._plain, value.array_value.values)))
+        if kind == "string_value_strindex":
+            value = AnyValue(string_value=self._text(value.string_value_strindex))
+        self._count_resource(value.ByteSize())
         return value
 
     def _check_frames(self, more: int) -> None:

@@ -90,9 +90,7 @@ class ProfileExport:
             from otelstream.profile import otlp  # noqa: PLC0415  # a process that exports none is not to wait for it
             from otelstream.profile_export import send  # noqa: PLC0415  # the same
         except ImportError as error:
-            self._end(
-                f"{error}: OTLP profiles need opentelemetry-proto 1.45 or newer, upgrade opentelemetry-exporter-otlp"
-            )
+            self._end(f"{error}. Upgrade opentelemetry-exporter-otlp to 1.43 or newer")
             return
         try:
             if self._destination is None:
@@ -109,7 +107,8 @@ class ProfileExport:
         except send.TakesNone as error:
             self._end(
                 f"{to.shown} takes none, {error}. Point OTEL_EXPORTER_OTLP_PROFILES_ENDPOINT to a backend that does, "
-                f"start a Collector with --feature-gates=service.profilesSupport, or unset {PREFIX}PROFILES"
+                "give the Collector a profiles pipeline and --feature-gates=service.profilesSupport, or unset "
+                f"{PREFIX}PROFILES"
             )
         except send.Away as error:
             _log.debug("A profile was not sent to %s: %s", to.shown, error)

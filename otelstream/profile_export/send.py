@@ -67,10 +67,7 @@ def send(destination: Destination, request: ExportProfilesServiceRequest) -> Non
 
 
 def _send_grpc(destination: Destination, request: ExportProfilesServiceRequest) -> ExportProfilesServiceResponse:
-    options = (
-        ("grpc.primary_user_agent", _USER_AGENT),
-        ("grpc.use_local_subchannel_pool", 1),  # else it would wait as long as others that have failed to connect
-    )
+    options = (("grpc.primary_user_agent", _USER_AGENT),)
     compression = _GRPC_COMPRESSION.get(destination.compression)
     if destination.insecure:
         channel = grpc.insecure_channel(destination.endpoint, options, compression)
