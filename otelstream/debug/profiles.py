@@ -26,6 +26,12 @@ _NONE = "Nothing makes {} profiles in this process. Start it with `otelstream ru
 _TEXT = "text/plain; charset=utf-8"
 
 
+Heap = Callable[["float | None"], Profile]
+"""What is live; with a number, only of what was allocated in the last so many s. May raise ``ProfileUnavailable``."""
+Cpu = Callable[[float, threading.Event], Profile]
+"""What the process does in the next so many s, or until the event is set. May raise ``ProfileUnavailable``."""
+
+
 def no_heap(_since: float | None) -> Profile:
     """Stands where nothing makes heap profiles."""
     raise ProfileUnavailable(_NONE.format("heap"))
@@ -39,10 +45,7 @@ def no_cpu(_seconds: float, _stop: threading.Event) -> Profile:
 class ProfilePages:
     """Makes a profile for each request, one of each kind at a time."""
 
-    def __init__(
-        self, heap: Callable[[float | None], Profile], cpu: Callable[[float, threading.Event], Profile]
-    ) -> None:
-        """See ``DebugSources``."""
+    def __init__(self, heap: Heap, cpu: Cpu) -> None:
         self._heap, self._cpu = heap, cpu
         self._stopping = threading.Event()
         self.forget()

@@ -21,12 +21,11 @@ from typing import Any
 from otelstream import report
 from otelstream.debug import pages
 from otelstream.debug.http import Address, Answer, Refused, Request, check_host, parse, parse_address
-from otelstream.debug.profiles import ProfilePages, no_cpu, no_heap
+from otelstream.debug.profiles import Cpu, Heap, ProfilePages, no_cpu, no_heap
 from otelstream.debug.shared_report import SharedReport
 from otelstream.debug.sockets import CannotListen, Listening, drain, is_loopback, listen, read_head, refuse_at_once
 from otelstream.findings import LeakReport
 from otelstream.observers import Guard
-from otelstream.profile.model import Profile
 
 __all__ = ["Address", "DebugServer", "DebugSources", "parse_address"]
 
@@ -62,13 +61,10 @@ class DebugSources:
     """Prometheus's text: ``debug_metrics.render``."""
     title: str = "otelstream"
     """Names the process on the index page."""
-    heap: Callable[[float | None], Profile] = no_heap
-    """What is live; with a number, only of what was allocated in the last so many s. Never called twice at a time.
-
-    It and ``cpu`` may raise ``ProfileUnavailable``.
-    """
-    cpu: Callable[[float, threading.Event], Profile] = no_cpu
-    """What the process does in the next so many s, or until the event is set. Never called twice at a time."""
+    heap: Heap = no_heap
+    """Never called twice at a time."""
+    cpu: Cpu = no_cpu
+    """Never called twice at a time."""
 
 
 class DebugServer:

@@ -51,7 +51,7 @@ def build(profile: Profile) -> list[Node]:
 
 
 def largest(methods: list[Node], most: int) -> tuple[list[Node], int]:
-    """The nodes that change most, ``most`` at most, and how many there are besides.
+    """The nodes with the largest share of any type, ``most`` at most, and how many there are besides.
 
     Each comes after its caller, and before its siblings that have less of the last type. None comes without its
     caller, which has as much or more.
