@@ -39,7 +39,7 @@ class Reason(Enum):
     NO_ID = "spans without a valid trace id or span id"
     BAD_TIME = "records with a time before 2000 or more than a day ahead"
     BAD_PROFILE = "profiles that contradict themselves"
-    TOO_MANY_FRAMES = "profiles whose stacks have more than 1,000,000 frames together"
+    TOO_MANY_FRAMES = "profiles with more than 1,000,000 frames and labels"
     TOO_MANY_ATTRIBUTES = "records with more than 1000 attributes"
     TOO_MANY_SERIES = "metric points beyond 10,000 series of a process"
     STORE_FULL = "records beyond --max-size, when nothing was left that may leave"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-HEAP = "heap"
-"""The kind of a snapshot that counts what memory is in use."""
+HEAP, CPU, OTHER = "heap", "cpu", "other"
+"""What a snapshot is of: the memory in use, the time of threads and tasks, or anything else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,7 +15,7 @@ class Snapshot:
     id: int
     process: int
     kind: str
-    """``heap``, ``cpu`` or ``other``."""
+    """``HEAP``, ``CPU`` or ``OTHER``."""
     types: str
     """What it counts, in pprof's words: ``inuse_objects inuse_space``."""
     time: float

@@ -7,23 +7,21 @@ from __future__ import annotations
 
 from typing import Any
 
-from otelstream.profile import otlp, pprof
+from otelstream.profile import choose, otlp, pprof
 from otelstream.profile.model import Profile
 from otelstream.view.extract.attributes import LONGEST, count, is_time, text
 from otelstream.view.extract.resource import process_of
 from otelstream.view.intake import Reason, Signal
 from otelstream.view.rows import Batch, Group, SnapshotRow
+from otelstream.view.snapshots import CPU, HEAP, OTHER
 
 _MOST = 2**62
 """Of one kind of value, all samples together: so the difference of two profiles has no more than 64 bits."""
-_MOST_FRAMES = 1_000_000
-"""Of all stacks of a profile, those of one stack as often as it is used: it is read again with as many, to be shown.
-10,000 samples, which are a large heap's, may be 100 deep."""
-_HEAP, _CPU, _OTHER = "heap", "cpu", "other"
-_KINDS = {
-    **dict.fromkeys(("inuse_objects", "inuse_space", "alloc_objects", "alloc_space"), _HEAP),
-    **dict.fromkeys(("cpu", "wall", "samples"), _CPU),
-}
+_MOST_PARTS = 1_000_000
+"""Frames and labels of all samples of a profile, those of one stack as often as it is used: it is read again with as
+many, to be shown. 10,000 samples, which are a large heap's, may be 90 deep."""
+_SIZE = "inuse_space"
+_KINDS = {_SIZE: HEAP, "inuse_objects": HEAP, "cpu": CPU, "wall": CPU, "samples": CPU}
 """By the types that pprof's profiles have, in Go and here."""
 
 
@@ -56,8 +54,9 @@ def _cut(dictionary: Any) -> None:
         if len(string) > LONGEST:
             strings[index] = text(string)
     for attribute in dictionary.attribute_table:
-        if len(attribute.value.string_value) > LONGEST:
-            attribute.value.string_value = text(attribute.value.string_value)
+        for value in (attribute.value, *attribute.value.array_value.values):
+            if len(value.string_value) > LONGEST:
+                value.string_value = text(value.string_value)
 
 
 def _count(request: Any) -> int:
@@ -70,16 +69,18 @@ def _fault(profile: Profile, now_ns: int) -> Reason | None:
     """Why it is not kept."""
     if not is_time(profile.time_ns, now_ns):
         return Reason.BAD_TIME
-    if sum(len(sample.stack) for sample in profile.samples) > _MOST_FRAMES:
+    if sum(len(sample.stack) + len(sample.labels) for sample in profile.samples) > _MOST_PARTS:
         return Reason.TOO_MANY_FRAMES
     sums = (sum(abs(sample.values[index]) for sample in profile.samples) for index in range(len(profile.types)))
     return Reason.BAD_PROFILE if any(each > _MOST for each in sums) else None
 
 
 def _snapshot(profile: Profile) -> SnapshotRow:
+    if any(each.type == _SIZE for each in profile.types):  # others may have it in another place than the last
+        profile = choose.with_default(profile, _SIZE)
     shown = profile.types[profile.default]
     return SnapshotRow(
-        kind=next((_KINDS[each.type] for each in profile.types if each.type in _KINDS), _OTHER),
+        kind=next((_KINDS[each.type] for each in profile.types if each.type in _KINDS), OTHER),
         types=_names(profile),
         time_ns=profile.time_ns,
         duration_ns=count(profile.duration_ns),

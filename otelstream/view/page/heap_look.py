@@ -30,7 +30,7 @@ class HeapLook:
     methods: Sequence[str] = ()
     """All that the profile names, whichever is chosen."""
     total: int = 0
-    """By of what is selected."""
+    """Of what is selected, in the unit of ``newest``."""
     tables: Sequence[Table] = ()
     """The lines with most of it, and the methods, or of one method the streams; none where nothing is selected."""
 

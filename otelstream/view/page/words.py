@@ -7,6 +7,7 @@ from datetime import datetime, tzinfo
 from typing import Any
 
 from otelstream import wording
+from otelstream.profile.words import quantity
 from otelstream.view.intake import Signal
 from otelstream.view.model import MethodRow, StreamRow, WindowRow
 from otelstream.view.page.heap_look import HeapLook
@@ -153,10 +154,9 @@ def heap(found: HeapLook, zone: tzinfo | None = None) -> str:
     if not found.tables:
         return f"{name}, {time}: none of what is selected is in this profile, which has one block of memory in many."
     if found.base is None:
-        return f"{name}, {time}: {size(found.total)} in use, estimated from a sample."
-    return (
-        f"{name}, {clock(found.base.time, zone)} to {time}: {size(found.total, signed=True)}, estimated from a sample."
-    )
+        return f"{name}, {time}: {quantity(found.total, found.newest.unit)} in use, estimated from a sample."
+    grown = quantity(found.total, found.newest.unit, signed=True)
+    return f"{name}, {clock(found.base.time, zone)} to {time}: {grown}, estimated from a sample."
 
 
 def attribute(value: Any) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -45,16 +46,24 @@ def test_a_heap_profile_is_kept_as_it_is_with_its_total() -> None:
 @pytest.mark.parametrize(
     ("types", "kind"),
     [
-        (("alloc_space", "bytes"), "heap"),
+        (("inuse_objects", "count"), "heap"),
         (("cpu", "nanoseconds"), "cpu"),
         (("wall", "nanoseconds"), "cpu"),
         (("off_cpu", "nanoseconds"), "other"),
+        (("alloc_space", "bytes"), "other"),  # all that ever was, which is no state
     ],
 )
 def test_the_kind_is_told_by_what_is_counted(types: tuple[str, str], kind: str) -> None:
     profile = heap(NOW, Sample((Frame("f", "f.py", 1),), (5,)), types=(ValueType(*types),))
     (group,) = read(request(profile)).groups
     assert [each.kind for each in group.snapshots] == [kind]
+
+
+def test_the_size_is_what_is_shown_wherever_it_stands() -> None:
+    types = [ValueType("inuse_space", "bytes"), ValueType("inuse_objects", "count")]
+    (group,) = read(request(heap(NOW, Sample((), (4096, 2)), types=types))).groups
+    (snapshot,) = group.snapshots
+    assert (snapshot.types, snapshot.total, snapshot.unit) == ("inuse_objects inuse_space", 4096, "bytes")
 
 
 def test_a_profile_of_nothing_is_one_too() -> None:
@@ -89,11 +98,22 @@ def test_values_that_no_sum_can_hold(sign: int) -> None:
     assert [each.total for each in group.snapshots] == [sign * (2**62 - 10)]
 
 
+def test_a_stack_that_is_deeper_than_all_that_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("otelstream.view.extract.profiles._MOST_PARTS", 100)
+    frames = tuple(Frame("f", "f.py", line) for line in range(10))
+    labelled = [Sample(frames, (1, 1), (("a", str(number)),)) for number in range(10)]
+    assert only_reason(read(request(heap(NOW, *labelled)))) == (Reason.TOO_MANY_FRAMES, 2)
+    (group,) = read(request(heap(NOW, *labelled[:9]))).groups
+    assert len(group.snapshots) == 1
+
+
 def test_names_are_cut_wherever_they_stand() -> None:
     long = "é" * 5000
     sample = Sample((Frame(long, long, 1),), (1, 1), (("rpc_method", long),))
-    (group,) = read(request(heap(NOW, sample))).groups
-    (kept,) = pprof.decode(group.snapshots[0].profile).samples
+    (group,) = read(request(replace(heap(NOW, sample), comments=(long,)))).groups
+    found = pprof.decode(group.snapshots[0].profile)
+    (kept,) = found.samples
+    assert found.comments == ("é" * 1000,)
     assert kept.stack == (Frame("é" * 1000, "é" * 1000, 1),)
     assert kept.labels == (("rpc_method", "é" * 1000),)
 

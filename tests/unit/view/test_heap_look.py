@@ -94,7 +94,7 @@ def test_one_or_none_in_the_range_is_not_compared(capture: Capture, reader: Read
 
 
 def test_only_what_counts_the_same_is_compared(capture: Capture, reader: Reader) -> None:
-    allocated = heap(NOW - 90, Sample((Frame("f", "", 0),), (5,)), types=[ValueType("alloc_space", "bytes")])
+    allocated = heap(NOW - 90, Sample((Frame("f", "", 0),), (5,)), types=[ValueType("inuse_space", "bytes")])
     capture.send_profile(allocated)
     capture.send_profile(heap(NOW, held("keep", MIB)))
     assert seen(reader, Asked(growth=True)).selection is None
