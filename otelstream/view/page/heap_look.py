@@ -79,9 +79,10 @@ def _newest(reader: Reader, asked: Asked, found: Look) -> tuple[Process | None, 
 
 
 def _base(reader: Reader, newest: Snapshot, shown: TimeRange) -> Snapshot | None:
-    """The first in the range that counts the same; None where that is ``newest`` itself, or no longer in it."""
-    alike = [each for each in reader.snapshots([newest.process], shown) if each.types == newest.types]
-    return alike[0] if alike and alike[-1].id == newest.id and alike[0].id != newest.id else None
+    """The first in the range that counts the same; None where there is no other than ``newest``."""
+    alike = (each for each in reader.snapshots([newest.process], shown) if each.types == newest.types)
+    first = next(alike, newest)
+    return None if first.id == newest.id else first
 
 
 def _is_heap(snapshot: Snapshot) -> bool:

@@ -189,10 +189,11 @@ def test_the_parts_of_records_count() -> None:
 
 
 @pytest.mark.skipif(Signal.PROFILES not in SERVICES, reason="this opentelemetry-proto has no profiles")
-@pytest.mark.parametrize("table", ["locations", "strings", "lines"])
+@pytest.mark.parametrize("table", ["samples", "locations", "strings", "lines"])
 def test_what_samples_are_made_of_counts(table: str) -> None:
     def request(count: int) -> bytes:
         return {
+            "samples": field(0x0A, field(0x12, field(0x12, b"\x12\x00" * count))),
             "locations": field(0x12, b"\x12\x00" * count),
             "strings": field(0x12, b"\x2a\x00" * count),
             "lines": field(0x12, field(0x12, b"\x1a\x00" * count)),
@@ -201,7 +202,7 @@ def test_what_samples_are_made_of_counts(table: str) -> None:
     with pytest.raises(Undecodable) as raised:
         decode(Signal.PROFILES, request(RECORDS_LIMIT + 1), PROTOBUF, "")
     assert raised.value.reason is Reason.TOO_LARGE
-    enough = request(RECORDS_LIMIT - 1)
+    enough = request(RECORDS_LIMIT - 3)
     assert decode(Signal.PROFILES, enough, PROTOBUF, "").size == len(enough)
 
 
