@@ -64,7 +64,7 @@ class ProfileExport:
             self._due_ns = now_ns + every_ns
             if not self._ended and not self._running:
                 self._thread = threading.Thread(target=self._run, name="otelstream-profiles", daemon=True)
-                with suppress(RuntimeError):  # the interpreter ends, and starts no thread any more
+                with suppress(RuntimeError):  # none is to be had, as when the interpreter ends
                     self._thread.start()
         return self._due_ns
 

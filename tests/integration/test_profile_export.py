@@ -178,6 +178,16 @@ def test_a_clock_set_back_does_not_stop_it(service: Service) -> None:
     assert service.taken == 2
 
 
+def test_an_interpreter_that_ends_starts_no_thread(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    def start(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't create new thread at interpreter shutdown")
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    service.begin()
+    service.export.stop()
+    assert service.taken == 0
+
+
 def test_no_profile_is_no_request(service: Service, backend: Backend) -> None:
     service.profile = None
     service.send()

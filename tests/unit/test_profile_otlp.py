@@ -328,7 +328,7 @@ LIMITS: dict[str, tuple[Any, str, int, str]] = {
         6,
         "its dictionary has more than 6 lines of code and attributes",
     ),
-    "resource": (otlp_dictionary, "_RESOURCE_LIMIT", 20, "its resources have attributes of more than 20 bytes"),
+    "resource": (otlp_dictionary, "_RESOURCE_LIMIT", 35, "its resources have attributes of more than 35 bytes"),
 }
 
 
