@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 _INTERRUPTED = 130
+_LONGEST = 500
+"""Characters of a sentence that says what is wrong."""
 _FILE = click.Path(dir_okay=False, path_type=Path)
 
 
@@ -96,15 +98,23 @@ def run(source: str | None, page: Page, wanted: Wanted, chosen: Callable[[Profil
         raise click.UsageError("A comparison is by method, for streams come and go: use --by method.")
     try:
         profile, title = _compared(wanted.diff, page, wanted) if wanted.diff else _read(source, page, wanted)
-        _show(_narrowed(chosen(profile), wanted), title, wanted)
+        profile = _narrowed(chosen(profile), wanted)
     except ValueError as error:
-        raise ask.CannotAsk(f"{str(error)[0].upper()}{str(error)[1:]}.") from None
+        raise ask.CannotAsk(_sentence(error)) from None
     except KeyboardInterrupt:
         sys.exit(_INTERRUPTED)
+    _show(profile, title, wanted)
+
+
+def _sentence(error: ValueError) -> str:
+    from otelstream.report import clean  # noqa: PLC0415  # `otelstream run` is not to wait for it
+
+    said = clean(str(error)[:_LONGEST])  # it may name what the profile has
+    return f"{said[0].upper()}{said[1:]}."
 
 
 def _compared(names: tuple[str, str], page: Page, wanted: Wanted) -> tuple[Profile, str]:
-    from otelstream.profile.model import minus  # noqa: PLC0415  # `otelstream run` is not to wait for it
+    from otelstream.profile.model import minus  # noqa: PLC0415  # see above
 
     (old, old_title), (new, new_title) = (_read(name, page, wanted) for name in names)
     return minus(new, old), f"{new_title} against {old_title}"

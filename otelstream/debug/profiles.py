@@ -26,7 +26,7 @@ _NONE = "Nothing makes {} profiles in this process. Start it with `otelstream ru
 _TEXT = "text/plain; charset=utf-8"
 
 
-Heap = Callable[["float | None"], Profile]
+Heap = Callable[[float | None], Profile]
 """What is live; with a number, only of what was allocated in the last so many s. May raise ``ProfileUnavailable``."""
 Cpu = Callable[[float, threading.Event], Profile]
 """What the process does in the next so many s, or until the event is set. May raise ``ProfileUnavailable``."""

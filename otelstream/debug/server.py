@@ -118,10 +118,12 @@ class DebugServer:
         if listening is None:
             return
         listening.stop()
-        self._routes.stop()
-        for connection, thread in list(self._open.items()):
+        connected = list(self._open.items())
+        for connection, _ in connected:
             with suppress(OSError):  # it may have gone by itself
                 connection.shutdown(socket.SHUT_RDWR)
+        self._routes.stop()
+        for _, thread in connected:
             thread.join(self._timeout)
 
     def close_in_forked_child(self) -> None:

@@ -68,6 +68,14 @@ def shown(*arguments: object, **env: str) -> str:
     return result.stdout
 
 
+def printed(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[str, str]:
+    """What goes to stdout and, apart from it, to stderr."""
+    with pytest.raises(SystemExit, match="0"):
+        main(list(map(str, arguments)))
+    out, err = capsys.readouterr()
+    return out, err
+
+
 # What is shown
 
 
@@ -124,14 +132,12 @@ def test_only_a_method_or_a_side(saved: Files) -> None:
 
 
 @pytest.mark.parametrize("by", [None, "method", "stream"])
-def test_every_form_at_once(saved: Files, tmp_path: Path, by: str | None) -> None:
+def test_every_form_at_once(saved: Files, tmp_path: Path, by: str | None, capsys: pytest.CaptureFixture[str]) -> None:
     names = {"--output": "o.pb.gz", "--flame": "f.html", "--speedscope": "s.json", "--collapsed": "c.txt"}
     options = [part for option, name in names.items() for part in (option, tmp_path / name)]
-    result = run("heap", saved(BEFORE), *options, *(("--by", by) if by else ()))
-    assert (result.exit_code, result.stdout) == (0, "")
-    assert [line.split(":")[0] for line in result.stderr.splitlines()] == [
-        f"Wrote {tmp_path / n}" for n in names.values()
-    ]
+    out, err = printed(capsys, "heap", saved(BEFORE), *options, *(("--by", by) if by else ()))
+    assert out == ""
+    assert [line.split(":")[0] for line in err.splitlines()] == [f"Wrote {tmp_path / each}" for each in names.values()]
     grouped = choose.grouped(BEFORE, by)
     assert pprof.decode((tmp_path / "o.pb.gz").read_bytes()) == grouped
     assert (tmp_path / "f.html").read_text("utf-8") == flame.page(grouped, "heap.pb.gz")
@@ -140,8 +146,8 @@ def test_every_form_at_once(saved: Files, tmp_path: Path, by: str | None) -> Non
     assert sorted(each.name for each in tmp_path.iterdir()) == sorted(["heap.pb.gz", *names.values()])
 
 
-def test_a_table_beside_a_file(saved: Files, tmp_path: Path) -> None:
-    assert shown("heap", saved(BEFORE), "--top", "-o", tmp_path / "copy") == top.render(BEFORE)
+def test_a_table_beside_a_file(saved: Files, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert printed(capsys, "heap", saved(BEFORE), "--top", "-o", tmp_path / "copy")[0] == top.render(BEFORE)
     assert pprof.decode((tmp_path / "copy").read_bytes()) == BEFORE
 
 
@@ -245,6 +251,13 @@ def test_wrong_arguments(arguments: list[str], says: str, saved: Files, tmp_path
     for name, path in files.items():
         said = said.replace(path, name)
     assert says in said
+
+
+def test_what_a_profile_says_can_say_nothing_to_a_terminal(saved: Files) -> None:
+    file = saved(heap(Sample((), (1, 1), call("\x1b[2J" + "x" * 5000, "server", 1))))
+    said = one_sentence(run("heap", file, "--method", "Talk"))
+    assert "there is \\x1b[2Jxxx" in said
+    assert len(said) < 1000
 
 
 def test_nothing_listens() -> None:

@@ -54,6 +54,11 @@ def test_of_a_comparison_what_grew_and_what_shrank_stand_apart() -> None:
     ]
 
 
+def test_methods_that_change_most_come_first_whichever_way() -> None:
+    names = [each["name"] for each in rendered(minus(BEFORE, AFTER))["profiles"]]
+    assert names[2::2] == ["shop.v1.Chat/Talk: grew", "shop.v1.Ticks/Watch: grew"]
+
+
 def test_time_has_its_unit_and_nothing_is_a_profile_too() -> None:
     assert rendered(CPU_PROFILE)["profiles"][0]["unit"] == "nanoseconds"
     assert [each["endValue"] for each in rendered(heap())["profiles"]] == [0]
