@@ -25,10 +25,7 @@ from otelstream.view.receive.services import SERVICES
 from tests.feed import METHOD as FOLLOW
 from tests.feed import ns, span_id, trace_id
 
-try:
-    from otelstream.profile import otlp
-except ImportError:
-    pytest.skip("the installed opentelemetry-proto has no profiles", allow_module_level=True)
+otlp = pytest.importorskip("otelstream.profile.otlp", exc_type=ImportError)
 
 MIB = 1 << 20
 TYPES = (ValueType("inuse_objects", "count"), ValueType("inuse_space", "bytes"))

@@ -12,7 +12,6 @@ import pytest
 from google.protobuf.json_format import MessageToDict
 
 from otelstream.profile_export.destination import read
-from otelstream.profile_export.send import Away, NotSent, send
 from otelstream.view.intake import Busy, Reason, Signal, Taken
 from otelstream.view.receive.decode import JSON, PROTOBUF
 from otelstream.view.receive.services import SERVICES
@@ -21,12 +20,13 @@ from tests.heap_feed import MIB, heap, held, request
 from tests.integration.view.by_hand import post
 from tests.integration.view.receiving import Kept, grpc_receiver, http_receiver
 
+sending = pytest.importorskip("otelstream.profile_export.send", exc_type=ImportError)
 NAME, PATH, *_ = SERVICES[Signal.PROFILES]
 SENT = request(heap(1_700_000_000, held("keep", MIB, stream=7)))
 
 
 def to_grpc(port: int, **options: str) -> None:
-    send(read({"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{port}", **options}), SENT)
+    sending.send(read({"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{port}", **options}), SENT)
 
 
 def to_http(port: int, **options: str) -> None:
@@ -49,7 +49,7 @@ def test_they_arrive_as_they_were_sent(receiving: Any, export: Any, compression:
 def test_what_is_rejected_is_a_partial_success(receiving: Any, export: Any) -> None:
     kept = Kept()
     kept.answers = [Taken(2, "2 of them are from the future")]
-    with receiving(kept) as receiver, pytest.raises(NotSent, match=r"it rejects 2.*from the future"):
+    with receiving(kept) as receiver, pytest.raises(sending.NotSent, match=r"it rejects 2.*from the future"):
         export(receiver.port)
 
 
@@ -57,16 +57,16 @@ def test_what_is_rejected_is_a_partial_success(receiving: Any, export: Any) -> N
 def test_when_the_store_is_behind_it_is_told_to_come_again(receiving: Any, export: Any) -> None:
     kept = Kept()
     kept.answers = [Busy("The store is behind.")]
-    with receiving(kept) as receiver, pytest.raises(NotSent, match=r"The store is behind|503") as told:
+    with receiving(kept) as receiver, pytest.raises(sending.NotSent, match=r"The store is behind|503") as told:
         export(receiver.port)
-    assert receiving is grpc_receiver or isinstance(told.value, Away)
+    assert receiving is grpc_receiver or isinstance(told.value, sending.Away)
 
 
 @BOTH
 def test_the_token_is_asked_for(receiving: Any, export: Any) -> None:
     kept = Kept()
     with receiving(kept, "kite-7") as receiver:
-        with pytest.raises(NotSent, match=r"token is missing or wrong|401"):
+        with pytest.raises(sending.NotSent, match=r"token is missing or wrong|401"):
             export(receiver.port)
         export(receiver.port, OTEL_EXPORTER_OTLP_HEADERS="authorization=Bearer%20kite-7")
     assert len(kept.requests) == 1
