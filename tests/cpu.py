@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import selectors
 import threading
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field, replace
@@ -46,6 +47,7 @@ def suspended(name: str, file: str = "app.py", line: int = 1) -> Generator[None,
 WORK = suspended("work", line=3)
 MORE_WORK = suspended("more_work", line=8)
 WAIT = suspended("wait", threading.__file__)
+SELECT = suspended("select", selectors.__file__)
 
 
 @dataclass

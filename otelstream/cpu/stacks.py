@@ -20,8 +20,19 @@ _MOST = 50_000
 """Functions and names. A program that makes code as it runs has no end of them."""
 _LEFT_OUT = "(left out)"
 _STDLIB = os.path.dirname(threading.__file__)
-_WAITS_IN = {"threading.py", "selectors.py", "queue.py", "socket.py", "ssl.py", "subprocess.py"}
-_WAITS_IN |= {os.path.join("concurrent", "futures", "thread.py"), os.path.join("multiprocessing", "connection.py")}
+_WAITS_IN = {
+    os.path.join(_STDLIB, *file.split("/"))
+    for file in (
+        "threading.py",
+        "selectors.py",
+        "queue.py",
+        "socket.py",
+        "ssl.py",
+        "subprocess.py",
+        "concurrent/futures/thread.py",
+        "multiprocessing/connection.py",
+    )
+}
 _WAITS_OF_GRPC = {("_server.py", "_serve"), ("_channel.py", "channel_spin")}
 
 
@@ -91,6 +102,5 @@ class Stacks:
 
 def _is_wait(code: CodeType) -> bool:
     folder, file = os.path.split(code.co_filename)
-    if os.path.basename(folder) == "grpc" and (file, code.co_name) in _WAITS_OF_GRPC:
-        return True
-    return code.co_filename.startswith(_STDLIB) and os.path.relpath(code.co_filename, _STDLIB) in _WAITS_IN
+    is_grpcs = os.path.basename(folder) == "grpc" and (file, code.co_name) in _WAITS_OF_GRPC
+    return is_grpcs or code.co_filename in _WAITS_IN

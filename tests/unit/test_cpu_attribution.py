@@ -111,7 +111,7 @@ def test_a_client_works_for_its_call_until_that_ends(runtime: Runtime) -> None:
 
 def test_a_handler_s_thread_and_one_that_it_started_work_for_its_call(runtime: Runtime) -> None:
     release = threading.Event()
-    thread = threading.Thread(target=release.wait)
+    thread = threading.Thread(target=release.wait, daemon=True)
 
     def handle() -> Call:
         call = runtime.open("t.Chat/Talk", Side.SERVER)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from otelstream.cpu import sampler as sampling
 from otelstream.cpu.sampler import PERIOD_NS, Sampler, profile
-from tests.cpu import MORE_WORK, MS, WAIT, WORK, Attributed, Process, by
+from tests.cpu import MORE_WORK, MS, SELECT, WAIT, WORK, Attributed, Process, by
 
 CALL = {"rpc_method": "t.Chat/Talk", "rpc_side": "server"}
 
@@ -53,6 +53,7 @@ def test_a_stack_names_function_file_and_lines() -> None:
         ([WORK, WAIT], {"work": 20}),
         ([WAIT, WORK], {"wait": 10, "work": 10}),
         ([WAIT, WAIT], {"wait": 20}),
+        ([SELECT, WAIT], {"select": 10, "wait": 10}),
         ([WORK, MORE_WORK], {"work": 10, "more_work": 10}),
         ([WORK, WAIT, WAIT], {"work": 20, "wait": 10}),
     ],

@@ -138,6 +138,27 @@ def test_what_a_loop_spends_between_its_tasks_is_of_no_method_and_the_comment_sa
     assert comment.startswith("100 % of the CPU time")
 
 
+def test_what_a_loop_spent_before_it_is_between_tasks_was_the_task_s(monkeypatch: pytest.MonkeyPatch) -> None:
+    process, loop = Process(), asyncio.new_event_loop()
+    process.start(5, "MainThread")
+    loop._thread_id = 5  # type: ignore[attr-defined]  # as while it runs
+    talk = asyncio.Task(waiting(), loop=loop)
+    sampler = Sampler(Attributed(loop), process.machine())
+    for task in (talk, None):
+        monkeypatch.setattr(asyncio, "current_task", lambda _loop, task=task: task)
+        process.clock.advance(0.01)
+        process.spend(5, 4)
+        sampler.look()
+    found = sampler.result()
+    loop._thread_id = None  # type: ignore[attr-defined]
+    monkeypatch.undo()
+    talk.cancel()
+    loop.run_until_complete(asyncio.wait([talk]))
+    loop.close()
+
+    assert by(found, "cpu", "task") == {"waiting": 8 * MS}
+
+
 def test_tasks_that_come_and_go_too_fast_to_be_listed_end_no_profile(monkeypatch: pytest.MonkeyPatch) -> None:
     def changing(_loop: Any) -> Any:
         raise RuntimeError("Set changed size during iteration")
