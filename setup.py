@@ -1,5 +1,5 @@
-"""The build steps that pyproject.toml cannot say: the demo's messages are generated from protos/, what `otelstream stack`
-starts is carried along from compose/, and the heap profiler is compiled where that can be done."""
+"""The build steps that pyproject.toml cannot say: the demo's messages are generated from protos/, what
+`otelstream stack` starts is carried along from compose/, and the heap profiler is compiled where that can be done."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from otelstream.semconv import Spelling
 _log = logging.getLogger(__name__)
 
 PREFIX = "OTEL_PYTHON_OTELSTREAM_"
-_LEAST_HEAP_SAMPLE_BYTES = 1024
+_LEAST_SAMPLE_BYTES, _MOST_SAMPLE_BYTES = 1024, 1 << 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,9 @@ class Config:
     retained_samples: int = 1024
     """Messages followed per method and side; 0 follows none."""
     heap_sample_bytes: int = 65536
-    """By from one sample of the heap profile to the next on average; 0: there is no heap profile."""
+    """By of allocation that the heap profile takes one sample of, on average; 0: there is no heap profile."""
+    profiles: str | None = None
+    """``otlp``: heap profiles are exported over OTLP; None: they are only at the debug address."""
     exit_report: bool = False
     """Print a leak report when the process ends."""
     spelling: Spelling = Spelling.NEW
@@ -63,6 +65,7 @@ class Config:
                 _number(env, "RETAINED_SAMPLES", default.retained_samples, low=0, high=65536, whole=True)
             ),
             heap_sample_bytes=_heap_sample_bytes(env, default.heap_sample_bytes),
+            profiles=_profiles(env),
             exit_report=_switch(env, "EXIT_REPORT"),
             spelling=_spelling(env),
             excluded_services=_services(env.get("OTEL_PYTHON_GRPC_EXCLUDED_SERVICES", "")),
@@ -90,14 +93,28 @@ def _number(
 
 
 def _heap_sample_bytes(env: Mapping[str, str], default: int) -> int:
-    value = int(_number(env, "HEAP_SAMPLE_BYTES", default, low=0, high=1 << 30, whole=True))
-    if 0 < value < _LEAST_HEAP_SAMPLE_BYTES:
-        _log.warning(
-            "%sHEAP_SAMPLE_BYTES=%d is not used: below %d the profile would cost more than what it shows; using %d",
-            *(PREFIX, value, _LEAST_HEAP_SAMPLE_BYTES, default),
-        )
+    text = env.get(f"{PREFIX}HEAP_SAMPLE_BYTES", "").strip()
+    if not text:
         return default
-    return value
+    try:
+        value = int(text)
+    except ValueError:
+        value = -1
+    if value == 0 or _LEAST_SAMPLE_BYTES <= value <= _MOST_SAMPLE_BYTES:
+        return value
+    _log.warning(
+        "%sHEAP_SAMPLE_BYTES=%r is not used: it must be 0 or a whole number from %d to %d; using the default, %d",
+        *(PREFIX, text, _LEAST_SAMPLE_BYTES, _MOST_SAMPLE_BYTES, default),
+    )
+    return default
+
+
+def _profiles(env: Mapping[str, str]) -> str | None:
+    text = env.get(f"{PREFIX}PROFILES", "").strip().lower()
+    if text in ("otlp", "", "none"):
+        return "otlp" if text == "otlp" else None
+    _log.warning("%sPROFILES=%r is not used: it must be otlp or none; using the default, none", PREFIX, text)
+    return None
 
 
 def _debug_addr(env: Mapping[str, str]) -> str | None:

@@ -16,8 +16,9 @@ from otelstream.findings import Finding, Kind, LeakReport, MethodRow, Outliving,
 from otelstream.history import History, MethodKey, MethodSample, Sample
 from otelstream.intercept.trouble import Streams
 from otelstream.leak_log import attributes
-from otelstream.memory import holders, process
+from otelstream.memory import heap_growth, holders, process
 from otelstream.memory.cgroup import own_cgroup
+from otelstream.memory.heap import PROFILER
 from otelstream.memory.outliving import OutlivingWork
 from otelstream.memory.retained import RetainedMessages, What
 from otelstream.memory.samples import Estimate
@@ -79,6 +80,9 @@ class Diagnosis:
         """The worst leak of each method and side, as of the last look."""
         self._announced: dict[_Key, int] = {}
         self._collected_ns = 0
+        self._window_ns = 0
+        """What the last verdict looked back on."""
+        self._lines: dict[Kind, tuple[int, heap_growth.Grown | None]] = {}
         self._holders: dict[_Key, tuple[int, holders.Holder | None]] = {}
         self._reporting = threading.Lock()
 
@@ -182,6 +186,7 @@ class Diagnosis:
         if any(finding.kind in _HELD for finding in judgement.findings) and self._collect(now_ns):
             sample = self._sample(now_ns)
             judgement = verdict.judge([*self._history, sample], streams, outliving, self._config.interval)
+        self._window_ns = int(judgement.window * 1e9)
         return sample, judgement
 
     def _collect(self, now_ns: int) -> bool:
@@ -222,6 +227,7 @@ class Diagnosis:
             rss=process.rss(),
             python=split.python if split is not None else None,
             native=split.native if split is not None else None,
+            protobuf=split.protobuf if split is not None else None,
             allocator_free=split.allocator_free if split is not None else None,
             available=container.available if container is not None else None,
             methods=rows,
@@ -229,6 +235,8 @@ class Diagnosis:
 
     def _named(self, finding: Finding, now_ns: int, notes: list[str], *, fresh: bool = False) -> Finding:
         """``finding`` with the name of what holds it. Searches unless a name stands, and always when ``fresh``."""
+        if finding.kind in heap_growth.KINDS:
+            return self._placed(finding, now_ns, fresh=fresh)
         what = _HELD.get(finding.kind)
         if what is None or finding.holder is not None or finding.method is None or finding.side is None:
             return finding
@@ -245,6 +253,15 @@ class Diagnosis:
             evidence = f"{finding.evidence} What holds them takes only so many."
             return replace(finding, holder=holder.name, severity=Severity.INFO, evidence=evidence)
         return replace(finding, holder=holder.name)
+
+    def _placed(self, finding: Finding, now_ns: int, *, fresh: bool) -> Finding:
+        """``finding`` with the line that holds most of what grew, and its method, as the heap profile has it."""
+        searched_ns, grown = self._lines.get(finding.kind, (0, None))
+        if fresh or abs(now_ns - searched_ns) >= self._intervals_ns(_HOLDER_INTERVALS):
+            since_ns = time.time_ns() - self._window_ns
+            grown = self._guard.run("diagnosis.heap", heap_growth.of, PROFILER, since_ns, finding.kind)
+            self._lines[finding.kind] = now_ns, grown
+        return finding if grown is None else heap_growth.named(finding, grown)
 
     def _search(
         self, key: MethodKey, what: What, since_ns: int = 0, *, sent: bool | None = None
@@ -287,7 +304,7 @@ _NOTHING = Estimate()
 def _sentence(findings: Sequence[Finding], calm: str) -> str:
     said = verdict.sentence(findings, calm)
     holder = findings[0].holder if findings and findings[0].is_leak else None
-    return said if holder is None else f"{said} Look at {holder}."
+    return said if holder is None or holder in said else f"{said} Look at {holder}."
 
 
 def _weight(row: MethodSample) -> float:

@@ -59,6 +59,8 @@ class Sample:
     python: int | None = None
     """By, like the next two: ``memory.process.MemorySplit``; None where the split can't be read."""
     native: int | None = None
+    protobuf: int | None = None
+    """None where it is part of ``native``, too."""
     allocator_free: int | None = None
     available: int | None = None
     """By that the container has left; None without a limit."""

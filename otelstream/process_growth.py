@@ -14,10 +14,14 @@ from otelstream.history import Sample
 
 EXPLAINED = 0.5
 """Part of the growth of RSS that explains it."""
-OF_PROCESS = (Kind.PYTHON_GROWTH, Kind.NATIVE_GROWTH, Kind.MEMORY_GROWTH, Kind.FRAGMENTATION)
+OF_PROCESS = (
+    *(Kind.PYTHON_GROWTH, Kind.PROTOBUF_GROWTH, Kind.NATIVE_GROWTH),
+    *(Kind.MEMORY_GROWTH, Kind.FRAGMENTATION),
+)
 
 _PARTS = {
     Kind.PYTHON_GROWTH: "Python's objects",
+    Kind.PROTOBUF_GROWTH: "protobuf's memory",
     Kind.NATIVE_GROWTH: "native memory",
     Kind.FRAGMENTATION: "free blocks",
 }
@@ -108,8 +112,12 @@ class Process:
         if min(len(track.times) for track in tracks) < trend.ENOUGH:
             return [self._finding(Kind.MEMORY_GROWTH, leak, leak.slope)]
         python, native, free = (slope.sen(*track) for track in tracks)
-        used = max(0.0, python.per_minute) + max(0.0, native.per_minute)
-        for kind, part in ((Kind.PYTHON_GROWTH, python), (Kind.NATIVE_GROWTH, native)):
+        parts = {Kind.PYTHON_GROWTH: python, Kind.NATIVE_GROWTH: native}
+        protobuf = self._track(attrgetter("protobuf")).since(leak.since)
+        if len(protobuf.times) >= trend.ENOUGH:
+            parts[Kind.PROTOBUF_GROWTH] = slope.sen(*protobuf)
+        used = sum(max(0.0, part.per_minute) for part in parts.values())
+        for kind, part in parts.items():
             if part.low > 0 and part.per_minute >= max(used / 2, _OF_RSS * leak.slope.per_minute):
                 return [self._finding(kind, leak, part)]
         if free.low > 0 and used < EXPLAINED * leak.slope.per_minute:
@@ -173,7 +181,9 @@ def _bytes_floor(start: float) -> float:
 
 
 def _used(sample: Sample) -> int | None:
-    return None if sample.python is None or sample.native is None else sample.python + sample.native
+    if sample.python is None or sample.native is None:
+        return None
+    return sample.python + sample.native + (sample.protobuf or 0)
 
 
 def _in_order(samples: Sequence[Sample], interval_s: float) -> list[Sample]:

@@ -25,6 +25,7 @@ KINDS = {
     Kind.TASK_OUTLIVING: "tasks pile up",
     Kind.THREAD_OUTLIVING: "threads outlive their call",
     Kind.PYTHON_GROWTH: "Python objects grow",
+    Kind.PROTOBUF_GROWTH: "protobuf's memory grows",
     Kind.NATIVE_GROWTH: "native memory grows",
     Kind.MEMORY_GROWTH: "memory grows",
     Kind.FRAGMENTATION: "allocators keep what was freed",
@@ -171,7 +172,7 @@ def columns(rows: Sequence[Sequence[str]]) -> list[str]:
 
 def is_number(rows: Sequence[Sequence[str]], index: int) -> bool:
     """Nothing but numbers, alone or followed by words, is in the column; the first row is the header."""
-    return all(re.match(r"[\d.,]*(?![^ ])", row[index]) for row in rows[1:])
+    return all(re.match(r"([-+](?=\d))?[\d.,]*(?![^ ])", row[index]) for row in rows[1:])
 
 
 def growth(value: Growth) -> str:

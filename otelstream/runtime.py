@@ -29,6 +29,8 @@ from otelstream.memory.retained import RetainedMessages, new_held
 from otelstream.memory.samples import Held
 from otelstream.metrics import MetricsObserver
 from otelstream.observers import Calls, Guard
+from otelstream.profile.model import Profile
+from otelstream.profile_export import ProfileExport
 from otelstream.record import Call, Outcome, RpcType
 from otelstream.report import text
 from otelstream.spans import SpanObserver
@@ -78,6 +80,9 @@ class Runtime:
         self.diagnosis = Diagnosis(
             self.config, self.calls, self._metrics, self.retained, self._outliving, streams, self._announce
         )
+        self._export = (
+            ProfileExport(_heap_if_any, tracer_provider, self.config.interval, GUARD) if self.config.profiles else None
+        )
         self.ticker = Ticker(
             (
                 ("intervals", self._export_intervals),
@@ -86,6 +91,7 @@ class Runtime:
                 ("look", self.diagnosis.look),
                 ("watch", self.diagnosis.watch),
                 ("heap", _check_heap),
+                *([("profiles", self._export.export)] if self._export is not None else []),
             ),
             clock,
             self.config.interval,
@@ -136,6 +142,8 @@ class Runtime:
             GUARD.run("heap.stop", PROFILER.stop)
         self.ticker.stop()
         self.ticker.drain()
+        if self._export is not None:
+            GUARD.run("profiles.stop", self._export.stop)
         self._metrics.pause()
         self._leak_metrics.paused = True
         self.retained.reset()  # nobody looks any more at what is followed
@@ -163,6 +171,8 @@ class Runtime:
         self.retained.forget(held)
         self._outliving.reset()
         self.diagnosis.reset()
+        if self._export is not None:
+            self._export.restart_in_forked_child()
         for watcher in list(self._watchers):
             watcher.on_first_call = _on_first_call
         self.ticker.restart_in_forked_child()
@@ -207,6 +217,10 @@ class Runtime:
 def _check_heap(now_ns: int) -> int:
     PROFILER.check()
     return now_ns + _HEAP_CHECK_NS
+
+
+def _heap_if_any() -> Profile | None:
+    return PROFILER.profile() if PROFILER.running else None
 
 
 _HEAP_CHECK_NS = 10**9
@@ -255,6 +269,7 @@ _debug = DebugAddress(
     lambda: [asdict(stream) for stream in open_streams()],
     leak_report,
     lambda: [runtime.register for runtime in list(_shared.values())],
+    PROFILER.profile,
 )
 
 

@@ -84,6 +84,8 @@ METRIC_CONTAINER_MEMORY_WORKING_SET = "container.memory.working_set"
 METRIC_CONTAINER_MEMORY_AVAILABLE = "container.memory.available"
 SIDE = "otelstream.side"
 DIRECTION = "otelstream.direction"
+THREAD_NAME = "thread.name"
+TASK = "otelstream.task"
 
 DURATION_BUCKETS_S = (
     *(0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10),

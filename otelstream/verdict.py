@@ -225,6 +225,9 @@ def sentence(findings: Sequence[Finding], calm: str) -> str:
     claim = f"{wording.CLAIMS[worst.kind]}: {wording.rate(worst)}"
     if worst.kind not in OF_PROCESS:
         return f"{worst.method} {claim}."
+    if worst.holder is not None:
+        under = f" under {worst.method}" if worst.method else ""
+        return f"{claim}, most of it at {worst.holder}{under}."
     alone = f", and only {worst.method} carries messages" if worst.method else ""
     return f"{claim}, which nothing that is counted explains{alone}."
 

@@ -19,6 +19,7 @@ CLAIMS = {
     Kind.TASK_OUTLIVING: "starts tasks that nobody ends",
     Kind.THREAD_OUTLIVING: "starts threads that outlive their calls",
     Kind.PYTHON_GROWTH: "Python's objects grow",
+    Kind.PROTOBUF_GROWTH: "protobuf's memory grows",
     Kind.NATIVE_GROWTH: "Memory outside Python's objects grows",
     Kind.MEMORY_GROWTH: "Memory grows",
     Kind.FRAGMENTATION: "The allocators keep more and more of what was freed",
@@ -36,10 +37,13 @@ ADVICE = {
     Kind.NO_DEADLINE: "Give the call a timeout= and reopen it: otherwise a lost peer may keep it for ever.",
     Kind.TASK_OUTLIVING: "Await or cancel() them in the handler's finally, or use an asyncio.TaskGroup.",
     Kind.THREAD_OUTLIVING: "Stop them from context.add_callback(), by an Event or a sentinel in their queue.",
-    Kind.PYTHON_GROWTH: "Compare two tracemalloc snapshots; look first at global caches, registries and logs.",
+    Kind.PYTHON_GROWTH: "See which lines hold it: otelstream heap HOST:PORT --since 600; look first at global caches.",
+    Kind.PROTOBUF_GROWTH: "A sub-message that is kept keeps its whole message, and a field that is set again keeps its "
+    "old values: copy out what is needed. otelstream heap HOST:PORT --since 600 shows the lines.",
     Kind.NATIVE_GROWTH: "Look at C extensions with memray run --native; on asyncio, at reads that are cancelled (as by "
     "wait_for), each of which leaks a little in grpcio (grpc #43360).",
-    Kind.MEMORY_GROWTH: "Compare two tracemalloc snapshots; where they don't grow, look at C extensions with memray.",
+    Kind.MEMORY_GROWTH: "See which lines hold it: otelstream heap HOST:PORT --since 600; where none grow, look at C "
+    "extensions with memray.",
     Kind.FRAGMENTATION: "Try MALLOC_ARENA_MAX=2, MALLOC_TRIM_THRESHOLD_=131072, or jemalloc.",
 }
 STUCK_ITERATOR = (

@@ -44,6 +44,7 @@ static void *arena_realloc(void *old, size_t size) {
 
 static void arena_free(void *block) {
     arena_bytes -= (int64_t)malloc_usable_size(block);
+    if (arena_bytes < 0) arena_bytes = 0; /* taken before we looked */
     if (may_know(&sampler.table, block) && may_run()) table_remove(&sampler.table, (uintptr_t)block);
     free(block);
 }

@@ -46,6 +46,7 @@ typedef struct {
     int64_t left; /* By to go until the next sample */
     double interval;
     uint64_t random;
+    double large_bytes; /* an estimate: in blocks of Python's that are too large for pymalloc, so come from malloc */
     Table table;
 } Sampler;
 
@@ -63,6 +64,7 @@ double sampler_take(Sampler *, size_t size);
 Entry *table_add(Table *, void *block, enum kind);
 Entry *table_find(Table *, void *block, int32_t group);
 void table_remove(Table *, uintptr_t address);
+double large_bytes_of(const Entry *);
 void table_drop(Table *, bool (*is_wanted)(const Entry *, int64_t), int64_t argument);
 
 /* stacks.c */

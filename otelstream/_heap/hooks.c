@@ -31,6 +31,7 @@ void sample(void *block, size_t size, enum kind kind) {
     entry->weight = weight;
     entry->time_ns = (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
     site_count(site, 1);
+    sampler.large_bytes += large_bytes_of(entry);
 }
 
 static inline void count(void *block, size_t size) {

@@ -45,8 +45,8 @@ static PyObject *line(PyObject *Py_UNUSED(module), PyObject *args) {
 }
 
 static PyObject *statistics(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(none)) {
-    return Py_BuildValue("{sIsIsIsLsO}", "samples", sampler.table.used - watched, "watched", watched, "watched_every",
-                         watch_every, "protobuf_bytes", (long long)arena_bytes, "sees_protobuf",
+    return Py_BuildValue("{sIsIsIsdsLsO}", "samples", sampler.table.used - watched, "watched", watched, "watched_every",
+                         watch_every, "large_bytes", sampler.large_bytes, "protobuf_bytes", (long long)arena_bytes, "sees_protobuf",
                          arenas_seen ? Py_True : Py_False);
 }
 

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #define FULL 255
+#define LARGEST_OF_PYMALLOC 512
 
 Sampler sampler = {.left = INT64_MAX};
 
@@ -69,6 +70,10 @@ Entry *table_find(Table *table, void *block, int32_t group) {
     return NULL;
 }
 
+double large_bytes_of(const Entry *entry) {
+    return entry->kind == PYTHON && entry->size > LARGEST_OF_PYMALLOC ? entry->weight * (double)entry->size : 0;
+}
+
 static bool has_address(const Entry *entry, int64_t address) { return entry->address == (uintptr_t)address; }
 
 static void prune(Table *table, size_t chain, bool (*is_wanted)(const Entry *, int64_t), int64_t argument) {
@@ -82,6 +87,7 @@ static void prune(Table *table, size_t chain, bool (*is_wanted)(const Entry *, i
         *link = entry->next;
         if (entry->site) site_count(entry->site, -1);
         if (entry->kind == WATCHED) watched--;
+        sampler.large_bytes -= large_bytes_of(entry);
         *entry = (Entry){.next = table->unused};
         table->unused = at;
         table->used--;

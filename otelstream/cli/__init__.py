@@ -3,9 +3,9 @@
 import click
 
 from otelstream._version import __version__
-from otelstream.cli import demo, leaks, run, stack, stress, top, view
+from otelstream.cli import cpu, demo, heap, leaks, run, stack, stress, top, view
 
-_VERBS = (run.command, demo.command, view.command, top.command, leaks.command, stress.command, stack.command)
+_VERBS = (run, demo, view, top, leaks, heap, cpu, stress, stack)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -15,4 +15,4 @@ def main() -> None:
 
 
 for _verb in _VERBS:
-    main.add_command(_verb)
+    main.add_command(_verb.command)

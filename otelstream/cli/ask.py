@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from otelstream.findings import LeakReport
 
 DEBUG_TOKEN = "OTEL_PYTHON_OTELSTREAM_DEBUG_TOKEN"  # noqa: S105  # where it is, not what it is
+DEBUG_DEFAULT = "127.0.0.1:6060"
+"""Where `otelstream run` has a service's debug address."""
 _LARGEST = 64 * 1024 * 1024
 
 
@@ -149,7 +151,10 @@ def _exchange(
 def _refusal(where: Address, path: str, asked: Asked, response: http.client.HTTPResponse, body: bytes) -> CannotAsk:
     from otelstream.report import clean  # noqa: PLC0415  # see above
 
-    ours = (HTTPStatus.FORBIDDEN, HTTPStatus.INTERNAL_SERVER_ERROR, HTTPStatus.SERVICE_UNAVAILABLE)
+    ours = (
+        *(HTTPStatus.BAD_REQUEST, HTTPStatus.FORBIDDEN, HTTPStatus.INTERNAL_SERVER_ERROR),
+        *(HTTPStatus.NOT_IMPLEMENTED, HTTPStatus.SERVICE_UNAVAILABLE),
+    )
     if response.status in ours and (response.getheader("Content-Type") or "").startswith("text/plain"):
         return CannotAsk(f"{where} answers {response.status}: {clean(body[:500].decode(errors='replace').strip())}")
     return asked.stranger(where, f"it answers {response.status} to {path}")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from otelstream.cli import ask
+from otelstream.cli.tables import table
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -18,13 +19,12 @@ if TYPE_CHECKING:
     from otelstream.debug.http import Address
     from otelstream.findings import LeakReport
 
-_DEFAULT = "127.0.0.1:6060"
 _POLL_S = 5.0
 _LEAKING, _INTERRUPTED = 1, 130
 
 
 @click.command("leaks")
-@click.argument("address", metavar="[HOST:PORT]", default=_DEFAULT)
+@click.argument("address", metavar="[HOST:PORT]", default=ask.DEBUG_DEFAULT)
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 @click.option(
     "--token",
@@ -101,15 +101,6 @@ def _parts(report: LeakReport) -> list[RenderableType]:
     from otelstream.findings import Severity  # noqa: PLC0415
 
     colours = {Severity.CRITICAL: "bold red", Severity.WARNING: "red", Severity.INFO: "yellow"}
-
-    def table(title: str, rows: list[list[str]]) -> Table:
-        made = Table(title=title, title_justify="left")
-        for index, name in enumerate(rows[0]):
-            is_number = plain.is_number(rows, index)
-            made.add_column(name, justify="right" if is_number else "left", no_wrap=is_number, overflow="fold")
-        for row in rows[1:]:
-            made.add_row(*map(Text, row))
-        return made
 
     verdict = "bold red" if report.leaking else "bold green" if report.decided else "bold yellow"
     parts: list[RenderableType] = [Text(plain.clean(report.verdict), verdict), Text(plain.process(report), "dim")]

@@ -14,6 +14,7 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
 from otelstream import semconv
 from otelstream.config import PREFIX, Config
+from otelstream.debug.profiles import Cpu, Heap, no_cpu, no_heap
 from otelstream.debug.server import Address, DebugServer, DebugSources, parse_address
 from otelstream.diagnosis import service_name
 from otelstream.findings import LeakReport
@@ -34,12 +35,15 @@ class DebugAddress:
         streams: Callable[[], Sequence[Mapping[str, Any]]],
         leaks: Callable[[], LeakReport],
         metrics: Callable[[], Sequence[Register]],
+        heap: Heap = no_heap,
+        cpu: Cpu = no_cpu,
     ) -> None:
-        """``metrics`` answers what registers the instruments of each runtime on a meter."""
+        """``metrics`` answers what registers the instruments of each runtime on a meter. For the rest: DebugSources."""
         self._guard = guard
         self._streams = streams
         self._leaks = leaks
         self._metrics = metrics
+        self._heap, self._cpu = heap, cpu
         self._server: DebugServer | None = None
         self._tried = False
         self._to_do_in_child: Config | None = None
@@ -65,7 +69,7 @@ class DebugAddress:
 
     def _listen(self, address: Address, token: str | None) -> None:
         title = f"{service_name()}, process {os.getpid()}"
-        sources = DebugSources(self._streams, self._leaks, self._render, title)
+        sources = DebugSources(self._streams, self._leaks, self._render, title, self._heap, self._cpu)
         server = DebugServer(address, sources, token=token, guard=self._guard)
         if server.start():
             self._server = server

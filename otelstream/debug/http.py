@@ -95,7 +95,8 @@ class Answer:
         """The bytes to send; ``head_only`` for HEAD."""
         headers = {
             "Content-Type": self.content_type,
-            "Content-Length": str(len(self.body)),
+            # What HEAD asks for is not made only to be measured.
+            **({} if head_only and not self.body else {"Content-Length": str(len(self.body))}),
             "Connection": "close",
             "Cache-Control": "no-store",
             "X-Content-Type-Options": "nosniff",

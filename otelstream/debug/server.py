@@ -13,7 +13,6 @@ import math
 import socket
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, wait
 from contextlib import suppress
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -22,6 +21,8 @@ from typing import Any
 from otelstream import report
 from otelstream.debug import pages
 from otelstream.debug.http import Address, Answer, Refused, Request, check_host, parse, parse_address
+from otelstream.debug.profiles import Cpu, Heap, ProfilePages, no_cpu, no_heap
+from otelstream.debug.shared_report import SharedReport
 from otelstream.debug.sockets import CannotListen, Listening, drain, is_loopback, listen, read_head, refuse_at_once
 from otelstream.findings import LeakReport
 from otelstream.observers import Guard
@@ -60,6 +61,10 @@ class DebugSources:
     """Prometheus's text: ``debug_metrics.render``."""
     title: str = "otelstream"
     """Names the process on the index page."""
+    heap: Heap = no_heap
+    """Never called twice at a time."""
+    cpu: Cpu = no_cpu
+    """Never called twice at a time."""
 
 
 class DebugServer:
@@ -113,9 +118,12 @@ class DebugServer:
         if listening is None:
             return
         listening.stop()
-        for connection, thread in list(self._open.items()):
+        connected = list(self._open.items())
+        for connection, _ in connected:
             with suppress(OSError):  # it may have gone by itself
                 connection.shutdown(socket.SHUT_RDWR)
+        self._routes.stop()
+        for _, thread in connected:
             thread.join(self._timeout)
 
     def close_in_forked_child(self) -> None:
@@ -195,17 +203,26 @@ class _Routes:
         self.address = address
         self._sources = sources
         self._guard = guard
-        self._leaks = _SharedReport(sources.leaks)
+        self._leaks = SharedReport(sources.leaks)
+        self._profiles = ProfilePages(sources.heap, sources.cpu)
         self._pages: dict[str, Callable[[Request], Answer]] = {
             "/": self._index,
             "/streams": self._streams,
             "/leaks": self._report,
             "/metrics": self._metrics,
+            "/debug/pprof/": self._profiles_index,
+            "/debug/pprof/heap": self._profiles.heap,
+            "/debug/pprof/profile": self._profiles.cpu,
         }
+
+    def stop(self) -> None:
+        """End what takes its time."""
+        self._profiles.stop()
 
     def forget(self) -> None:
         """A report that is being made is the parent's; its thread is not in this process."""
-        self._leaks = _SharedReport(self._sources.leaks)
+        self._leaks = SharedReport(self._sources.leaks)
+        self._profiles.forget()
 
     def answer(self, request: Request) -> Answer:
         """The page asked for; only the class of what fails while it is made. Raises ``Refused``."""
@@ -224,9 +241,10 @@ class _Routes:
 
     def _index(self, _request: Request) -> Answer:
         streams = report.streams_text(self._sources.streams(), most=50)
-        page = pages.index(self._sources.title, str(self.address), streams)
-        policy = {"Content-Security-Policy": pages.CONTENT_SECURITY_POLICY}
-        return Answer(HTTPStatus.OK, "text/html; charset=utf-8", page.encode(), policy)
+        return _html(pages.index(self._sources.title, str(self.address), streams))
+
+    def _profiles_index(self, _request: Request) -> Answer:
+        return _html(pages.profiles(self._sources.title, str(self.address)))
 
     def _streams(self, request: Request) -> Answer:
         as_text = request.wants_text
@@ -250,30 +268,9 @@ class _Routes:
         return Answer(HTTPStatus.OK, _METRICS_TEXT, self._sources.metrics())
 
 
-class _SharedReport:
-    """One report at a time: whoever asks while it is made gets the same."""
-
-    def __init__(self, make: Callable[[], LeakReport]) -> None:
-        self._make = make
-        self._lock = threading.Lock()
-        self._made: Future[LeakReport] | None = None
-
-    def get(self, timeout: float) -> LeakReport | None:
-        """The report, or what making it raised; None when another asker's is not there after ``timeout`` s."""
-        with self._lock:
-            made, is_ours = self._made, self._made is None
-            if made is None:
-                made = self._made = Future()
-        if is_ours:
-            try:
-                made.set_result(self._make())
-            except BaseException as error:
-                made.set_exception(error)
-                raise
-            finally:
-                self._made = None
-        wait((made,), timeout)
-        return made.result() if made.done() else None
+def _html(page: str) -> Answer:
+    policy = {"Content-Security-Policy": pages.CONTENT_SECURITY_POLICY}
+    return Answer(HTTPStatus.OK, "text/html; charset=utf-8", page.encode(), policy)
 
 
 def _text(body: str) -> Answer:

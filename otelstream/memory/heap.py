@@ -103,7 +103,11 @@ class HeapProfiler:
         if not self.running:
             return None
         found = self.native.statistics()
-        return max(0, found["protobuf_bytes"]) if found["sees_protobuf"] else None
+        return int(found["protobuf_bytes"]) if found["sees_protobuf"] else None
+
+    def large_bytes(self) -> int:
+        """What Python's objects have from malloc (By), as those above 512 By do; an estimate, since this runs."""
+        return max(0, round(self.native.statistics()["large_bytes"])) if self.running else 0
 
     def rows(self, since_ns: int = 0) -> list[Row]:
         """What was allocated at ``since_ns`` or later and is not freed, by place. Holds the GIL for some ms."""
@@ -149,10 +153,15 @@ class Frames:
         self._known: dict[tuple[int, int], Frame] = {}
 
     def stack(self, row: Row) -> tuple[Frame, ...]:
-        """Innermost first. What is allocated by ours shows all of it, else ours is left out but for the codecs.
+        """Innermost first, as people read it."""
+        return tuple(self.of(*pair) for pair in self.pairs(row))
 
-        A (de)serializer of a sync call runs on one of grpcio's threads, whose stack says nothing of the call: the
-        function that serves it is shown as its caller.
+    def pairs(self, row: Row) -> list[tuple[CodeType, int]]:
+        """Code and instruction of what is shown.
+
+        What is allocated by ours shows all of it, else ours is left out but for the codecs. A (de)serializer of a sync
+        call runs on one of grpcio's threads, whose stack says nothing of the call: the function that serves it is shown
+        as its caller.
         """
         pairs = list(zip(row.frames[::2], row.frames[1::2], strict=True))
         codecs = [at for at, (code, _) in enumerate(pairs) if _is_codec(code)]
@@ -161,17 +170,21 @@ class Frames:
             pairs = [*pairs[: codecs[-1] + 1], (handler, _NOWHERE)]
         if pairs and not places.is_our_code(pairs[0][0]):
             pairs = [pair for pair in pairs if _is_codec(pair[0]) or not places.is_our_code(pair[0])]
-        return tuple(self._frame(*pair) for pair in pairs)
+        return pairs
 
-    def _frame(self, code: CodeType, instruction: int) -> Frame:
+    def of(self, code: CodeType, instruction: int) -> Frame:
+        """What people read of one frame."""
         key = id(code), instruction
         if key not in self._known:
             line = code.co_firstlineno if instruction == _NOWHERE else self._line_of(code, instruction)
             name = getattr(code, "co_qualname", code.co_name)  # Python 3.11
+            if _is_codec(code):
+                name = _CODEC_NAMES.get(code.co_name, name)
             self._known[key] = Frame(name, code.co_filename, max(line, 0), code.co_firstlineno)
         return self._known[key]
 
 
+_CODEC_NAMES = {"decoder": "deserialize", "encoder": "serialize"}
 _NOWHERE = -2
 """Instead of an instruction: not in this function yet."""
 

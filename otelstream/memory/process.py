@@ -24,7 +24,7 @@ from opentelemetry.metrics import CallbackOptions, Meter, Observation
 from otelstream import semconv
 from otelstream.memory.allocators import Glibc, HeapBytes, Pymalloc, Unavailable
 from otelstream.memory.cgroup import Cgroup, ContainerMemory, own_cgroup
-from otelstream.memory.heap import PROFILER
+from otelstream.memory.heap import PROFILER, HeapProfiler
 from otelstream.observers import Guard
 
 _log = logging.getLogger(__name__)
@@ -67,9 +67,9 @@ class MemorySplit:
     """RSS in parts (By), each at least 0, whose sum is RSS exactly."""
 
     python: int
-    """Blocks that pymalloc handed out: Python objects of up to 512 bytes."""
+    """Python's objects: blocks that pymalloc handed out, of up to 512 bytes; larger ones where they are told apart."""
     native: int
-    """Blocks that malloc handed out: extensions (grpc), and Python's blocks above 512 bytes."""
+    """Blocks that malloc handed out: extensions (grpc), and what can't be told from theirs."""
     allocator_free: int
     """Freed, but kept by pymalloc or malloc for reuse."""
     other: int
@@ -79,9 +79,17 @@ class MemorySplit:
 
     @classmethod
     def of(
-        cls, resident: int, shared: int, python: HeapBytes, native: HeapBytes, protobuf: int | None = None
+        cls,
+        resident: int,
+        shared: int,
+        python: HeapBytes,
+        native: HeapBytes,
+        protobuf: int | None = None,
+        large: int = 0,
     ) -> MemorySplit:
-        """Split ``resident``, of which ``shared`` is file-backed or shared (By). ``protobuf``: of what is native.
+        """Split ``resident``, of which ``shared`` is file-backed or shared (By).
+
+        Of what is native, protobuf's messages have ``protobuf``, and Python's larger objects about ``large``.
 
         The allocators count addresses, RSS counts pages: what malloc handed out may never have been touched,
         what is free may have been given back, both may be swapped out. So each part gets at most the
@@ -92,9 +100,11 @@ class MemorySplit:
         in_python = min(python.used, anonymous)
         in_native = min(native.used, anonymous - in_python)
         free = min(python.free + native.free, anonymous - in_python - in_native)
-        in_protobuf = None if protobuf is None else min(protobuf, in_native)
         other = resident - in_python - in_native - free
-        return cls(in_python, in_native - (in_protobuf or 0), free, other, in_protobuf)
+        in_protobuf = None if protobuf is None else min(protobuf, in_native)
+        in_native -= in_protobuf or 0
+        in_large = min(large, in_native)
+        return cls(in_python + in_large, in_native - in_large, free, other, in_protobuf)
 
 
 class SplitReader:
@@ -109,10 +119,10 @@ class SplitReader:
         statm: str = _STATM,
         pymalloc: Callable[[], Pymalloc] = Pymalloc,
         malloc: Callable[[], Glibc] = Glibc,
-        protobuf: Callable[[], int | None] = PROFILER.protobuf_bytes,
+        heap: HeapProfiler = PROFILER,
     ) -> None:
         self._statm = statm
-        self._protobuf = protobuf
+        self._heap = heap
         self._said_hooked = False
         self.missing: str | None = None
         """What this platform lacks; None when the split can be read."""
@@ -142,7 +152,8 @@ class SplitReader:
             self._log_hooked()
             return None
         native = self._malloc.read()
-        return MemorySplit.of(*_read_statm(self._statm), python, native, self._protobuf())
+        of_heap = self._heap.protobuf_bytes(), self._heap.large_bytes()
+        return MemorySplit.of(*_read_statm(self._statm), python, native, *of_heap)
 
     def _log_hooked(self) -> None:
         if not self._said_hooked:

@@ -31,6 +31,11 @@ def _shown(filename: str) -> str:
     return places.shown(filename)
 
 
+def is_application(code: CodeType) -> bool:
+    """Neither a library's nor Python's own, nor ours."""
+    return _kind(code.co_filename)[0]
+
+
 def line(code: CodeType, number: int | None = None) -> str:
     """``function (file:line)``; the line that the function starts at unless given."""
     name = getattr(code, "co_qualname", code.co_name)  # Python 3.11

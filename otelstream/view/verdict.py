@@ -19,7 +19,13 @@ _SOON_MIN = 24 * 60
 """A limit that is further away is not spoken of."""
 CURRENT_S = 600.0
 """Otelstream tells of a leak that lasts every 5 min; who has not for twice as long tells of it no more."""
-_OF_PROCESS = {kind.value for kind in (Kind.PYTHON_GROWTH, Kind.NATIVE_GROWTH, Kind.MEMORY_GROWTH, Kind.FRAGMENTATION)}
+_OF_PROCESS = {
+    kind.value
+    for kind in (
+        *(Kind.PYTHON_GROWTH, Kind.PROTOBUF_GROWTH, Kind.NATIVE_GROWTH),
+        *(Kind.MEMORY_GROWTH, Kind.FRAGMENTATION),
+    )
+}
 _CLAIMS = {kind.value: claim for kind, claim in wording.CLAIMS.items()}
 
 

@@ -21,6 +21,8 @@ def test_values_are_read() -> None:
             "OTEL_PYTHON_OTELSTREAM_DEBUG_ADDR": " 127.0.0.1:6060",
             "OTEL_PYTHON_OTELSTREAM_DEBUG_TOKEN": "swordfish",
             "OTEL_PYTHON_OTELSTREAM_RETAINED_SAMPLES": "512",
+            "OTEL_PYTHON_OTELSTREAM_HEAP_SAMPLE_BYTES": "1024",
+            "OTEL_PYTHON_OTELSTREAM_PROFILES": "otlp",
             "OTEL_PYTHON_OTELSTREAM_EXIT_REPORT": "1",
             "OTEL_SEMCONV_STABILITY_OPT_IN": "http,rpc/dup",
             "OTEL_PYTHON_GRPC_EXCLUDED_SERVICES": "a.B, grpc.health.v1.Health,",
@@ -33,6 +35,8 @@ def test_values_are_read() -> None:
         debug_addr="127.0.0.1:6060",
         debug_token="swordfish",
         retained_samples=512,
+        heap_sample_bytes=1024,
+        profiles="otlp",
         exit_report=True,
         spelling=Spelling.BOTH,
         excluded_services=frozenset({"a.B", "grpc.health.v1.Health"}),
@@ -49,6 +53,10 @@ def test_values_are_read() -> None:
         ("MESSAGE_EVENTS", "1.5", "must be a whole number from 0 to 4096; using the default, 128"),
         ("MESSAGE_EVENTS", "-1", "must be a whole number from 0 to 4096; using the default, 128"),
         ("RETAINED_SAMPLES", "many", "must be a whole number from 0 to 65536; using the default, 1024"),
+        ("HEAP_SAMPLE_BYTES", "64k", "must be 0 or a whole number from 1024 to 1073741824; using the default, 65536"),
+        ("HEAP_SAMPLE_BYTES", "1023", "must be 0 or a whole number from 1024 to 1073741824; using the default, 65536"),
+        ("HEAP_SAMPLE_BYTES", "-1", "must be 0 or a whole number from 1024 to 1073741824; using the default, 65536"),
+        ("PROFILES", "pprof", "must be otlp or none; using the default, none"),
         ("EXIT_REPORT", "yes", "must be 1 or 0; using the default, 0"),
     ],
 )
@@ -59,6 +67,11 @@ def test_a_bad_value_costs_one_line_that_names_it(
     assert Config.from_environment({variable: value}) == Config()
     (record,) = caplog.records
     assert record.getMessage() == f"{variable}={value!r} is not used: it {says}"
+
+
+@pytest.mark.parametrize(("value", "size"), [("0", 0), ("1024", 1024), ("1073741824", 1 << 30), (" ", 65536)])
+def test_the_heap_profile_is_off_or_samples_within_bounds(value: str, size: int) -> None:
+    assert Config.from_environment({"OTEL_PYTHON_OTELSTREAM_HEAP_SAMPLE_BYTES": value}).heap_sample_bytes == size
 
 
 def test_windows_that_would_shrink(caplog: pytest.LogCaptureFixture) -> None:

@@ -20,8 +20,10 @@ from hypothesis import strategies as st
 
 from otelstream.memory import process
 from otelstream.memory.allocators import Glibc, HeapBytes, Pymalloc, Unavailable
+from otelstream.memory.heap import PROFILER
 from otelstream.memory.process import MemorySplit, SplitReader
 from tests.memory import MIB, Metrics, growth_in_forked_child, needs_split
+from tests.tools import needs
 
 PAGE = os.sysconf("SC_PAGE_SIZE")
 
@@ -89,6 +91,30 @@ def test_the_parts_are_rss_exactly_and_none_is_negative(
 def test_use_counts_before_free_which_is_the_first_to_be_without_pages() -> None:
     split = MemorySplit.of(1000, 100, HeapBytes(300, 50), HeapBytes(400, 10_000))
     assert split == MemorySplit(python=300, native=400, allocator_free=200, other=100)
+
+
+def test_protobufs_memory_and_pythons_larger_objects_are_told_from_what_is_native() -> None:
+    split = MemorySplit.of(1000, 100, HeapBytes(300, 50), HeapBytes(400, 10_000), protobuf=150, large=100)
+    assert split == MemorySplit(python=400, native=150, allocator_free=200, other=100, protobuf=150)
+    beyond = MemorySplit.of(1000, 100, HeapBytes(300, 50), HeapBytes(400, 10_000), protobuf=500, large=100)
+    assert beyond == MemorySplit(python=300, native=0, allocator_free=200, other=100, protobuf=400)
+
+
+@needs_split
+def test_the_heap_profiler_steps_aside_for_the_reading() -> None:
+    PROFILER.start(65536)
+    try:
+        needs(PROFILER.running, f"the heap profiler's extension: {PROFILER.missing}")
+        before = split_now()
+        small, large = [bytes(200) for _ in range(100_000)], [bytes(100_000) for _ in range(300)]
+        split = split_now()
+        assert split.protobuf is not None
+        assert split.python - before.python == pytest.approx(100_000 * 240 + 300 * 100_033, rel=0.2)
+        assert split.native - before.native < 10 * MIB
+        assert small
+        assert large
+    finally:
+        PROFILER.stop()
 
 
 @needs_split

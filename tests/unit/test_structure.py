@@ -9,11 +9,11 @@ import otelstream
 
 ROOT = Path(otelstream.__file__).parent
 LAYERS = [
-    {"record", "_version", "findings", "weakbag", "viewer_address", "profile", "_heap"},
+    {"record", "_version", "findings", "weakbag", "viewer_address", "_heap"},
     {"semconv", "history"},
     {"config", "observers", "message_events", "slope", "trend", "wording", "process_growth"},
-    {"verdict", "report", "leak_log", "leftovers"},
-    {"ticker", "spans"},
+    {"verdict", "report", "leak_log", "leftovers", "profile"},
+    {"ticker", "spans", "profile_export"},
     {"stream_info", "intercept", "metrics", "memory"},
     {"diagnosis"},
     {"debug"},

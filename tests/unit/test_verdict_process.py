@@ -8,7 +8,10 @@ import pytest
 
 from otelstream.findings import Kind, Severity
 from otelstream.history import MethodKey, MethodSample
+from otelstream.memory import heap_growth
+from otelstream.memory.heap_growth import Grown
 from otelstream.record import Side
+from otelstream.verdict import sentence
 from tests.unit.test_verdict import CLIENT, MIB, TALK, Rows, only, samples, stream, talk, verdict
 
 
@@ -48,6 +51,37 @@ def test_native_growth() -> None:
     assert finding.kind is Kind.NATIVE_GROWTH
     assert "native memory by 58.5 MiB" in finding.evidence
     assert "grpc #43360" in finding.advice
+
+
+def test_protobuf_growth() -> None:
+    """A part that is kept keeps its whole message: nothing that is counted grows as much."""
+    parts = {"python": at(40, 0.1), "protobuf": at(10, 1.7), "native": at(20, 0.2), "allocator_free": at(5)}
+    judgement = verdict(samples(40, talking, rss=at(100, 2), **parts))
+    finding = only(judgement)
+    assert (finding.kind, finding.share) == (Kind.PROTOBUF_GROWTH, pytest.approx(0.85))
+    assert "protobuf's memory by 66.3 MiB" in finding.evidence
+    assert judgement.sentence.startswith("protobuf's memory grows: +10.2 MiB per minute")
+
+
+def test_native_is_outside_python_and_protobuf() -> None:
+    parts = {"python": at(40), "protobuf": at(10), "native": at(20, 1.9), "allocator_free": at(5)}
+    assert only(verdict(samples(40, talking, rss=at(100, 2), **parts))).kind is Kind.NATIVE_GROWTH
+
+
+def test_the_line_that_the_heap_profile_names_is_in_the_sentence() -> None:
+    judgement = verdict(samples(40, rss=at(100, 2), python=at(40, 1.9), native=at(20), allocator_free=at(5)))
+    finding = only(judgement)
+    line = "add (app.py:3)"
+    under = heap_growth.named(finding, Grown(line, TALK, 50 * MIB, 0.8))
+    assert under.evidence.endswith(
+        "; 50.0 MiB, 80 % of what came and stayed is from add (app.py:3) under chat.Chat/Talk."
+    )
+    assert (under.method, under.side, under.holder) == (*TALK[:1], "server", line)
+    assert sentence([under], "") == (
+        "Python's objects grow: +11.4 MiB per minute, most of it at add (app.py:3) under chat.Chat/Talk."
+    )
+    nobodys = heap_growth.named(finding, Grown(line, None, 50 * MIB, 0.8))
+    assert sentence([nobodys], "") == "Python's objects grow: +11.4 MiB per minute, most of it at add (app.py:3)."
 
 
 def test_a_method_is_named_only_when_it_alone_carried_messages() -> None:
