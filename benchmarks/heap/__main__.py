@@ -77,7 +77,7 @@ def main(
             json_file.write_text(json.dumps({"about": about, "rounds": _as_json(results)}, indent=1), encoding="utf-8")
     click.echo(", ".join(f"{name} {value}" for name, value in about.items()) + "\n")
     click.echo(_ratios(results, plan.profilers, markdown=markdown) + "\n")
-    beside = [*costs.messages(10 * rounds), *costs.full_table(rounds, steps), *costs.snapshots(5 * rounds)]
+    beside = [*costs.messages(10 * rounds), *costs.crowds(rounds, steps), *costs.snapshots(5 * rounds)]
     click.echo("\n".join(lines(["what", "median [10 %, most]"], list(map(list, beside)), markdown=markdown, names=1)))
 
 

@@ -39,22 +39,35 @@ def messages(rounds: int) -> Iterator[tuple[str, str]]:
     yield "per message: it is followed until it is freed", _spread(told, "ns")
 
 
-def full_table(rounds: int, steps: int) -> Iterator[tuple[str, str]]:
-    """What a step of the allocation loop, 4 blocks and more, pays for messages that are followed and not freed."""
-    churn, paid = Churn(), []
-    PROFILER.start(_INTERVAL)
-    try:
-        kept: list[Any] = [ticks_pb2.Order() for _ in range(_MESSAGES)]
-        churn.run(steps)
+def crowds(rounds: int, steps: int) -> Iterator[tuple[str, str]]:
+    """What a step of the allocation loop pays for what is known and does not belong to it: to free looks it up."""
+    for name, fill in (
+        (f"{_SAMPLES:,} live samples", lambda: _allocated(1000)),
+        (f"{_MESSAGES:,} messages that are followed", _followed),
+    ):
+        paid = []
         for _ in range(rounds):
-            without = churn.run(steps)
-            for number, message in enumerate(kept, 1):
-                PROFILER.native.follow(_GROUP, 1, False, None, message, number, 200, 0)
-            paid.append((churn.run(steps) - without) / steps * 1e9)
-            PROFILER.native.unwatch(_GROUP)
-    finally:
-        PROFILER.stop()
-    yield f"per step of the allocation loop, while {_MESSAGES:,} messages are followed", _spread(paid, "ns")
+            churn = Churn()
+            try:
+                kept = fill()
+                churn.run(steps)
+                crowded = churn.run(steps)
+                PROFILER.stop()  # all is forgotten
+                PROFILER.start(_INTERVAL)
+                churn.run(steps)
+                paid.append((crowded - churn.run(steps)) / steps * 1e9)
+            finally:
+                PROFILER.stop()
+            del kept
+        yield f"per step of the allocation loop, beside {name}", _spread(paid, "ns")
+
+
+def _followed() -> list[Any]:
+    PROFILER.start(_INTERVAL)
+    messages = [ticks_pb2.Order() for _ in range(_MESSAGES)]
+    for number, message in enumerate(messages, 1):
+        PROFILER.native.follow(_GROUP, 1, False, None, message, number, 200, 0)
+    return messages
 
 
 _GROUP = 1 << 20
@@ -64,10 +77,8 @@ _GROUP = 1 << 20
 def snapshots(rounds: int) -> Iterator[tuple[str, str]]:
     """Of 10,000 live samples, from few places and each from its own. The GIL is held all the time."""
     for places in (1000, _SAMPLES):
-        PROFILER.start(_EVERY_BLOCK)
         try:
             kept = _allocated(places)
-            PROFILER.start(_INTERVAL)  # what a snapshot itself allocates is not sampled any more
             taken = [_ms(lambda: PROFILER.native.snapshot(0)) for _ in range(rounds)]
             whole = [_ms(PROFILER.profile) for _ in range(rounds)]
             samples = PROFILER.native.statistics()["samples"]
@@ -80,7 +91,7 @@ def snapshots(rounds: int) -> Iterator[tuple[str, str]]:
 
 
 def _allocated(places: int) -> list[bytes]:
-    """Blocks from so many stacks ``_DEPTH`` deep, each through lines of its own."""
+    """Blocks that are all sampled, from so many stacks ``_DEPTH`` deep, each through lines of its own."""
     source = "\n".join(
         [
             "def deeper(depth, path, kept):",
@@ -93,8 +104,10 @@ def _allocated(places: int) -> list[bytes]:
     names: dict[str, Callable[[int, int, list[bytes]], None]] = {}
     exec(compile(source, __file__, "exec"), names)  # noqa: S102  # ten calls that differ by their line
     kept: list[bytes] = []
+    PROFILER.start(_EVERY_BLOCK)
     for number in range(_SAMPLES):
         names["deeper"](_DEPTH, number % places, kept)
+    PROFILER.start(_INTERVAL)  # what comes next is not sampled any more, or rarely
     return kept
 
 
