@@ -66,7 +66,7 @@ def _followed() -> list[Any]:
     PROFILER.start(_INTERVAL)
     messages = [ticks_pb2.Order() for _ in range(_MESSAGES)]
     for number, message in enumerate(messages, 1):
-        PROFILER.native.follow(_GROUP, 1, False, None, message, number, 200, 0)
+        PROFILER.native.follow((_GROUP, 1, False, None), message, number, 200, 0)
     return messages
 
 
