@@ -20,6 +20,7 @@ from benchmarks.variants import versions
 from otelstream.demo.v1 import ticks_pb2
 from otelstream.findings import Kind
 from otelstream.intercept.codec import counting_decoder
+from otelstream.memory.origin import Origin
 from otelstream.memory.outliving import OutlivingWork
 from otelstream.memory.retained import RetainedMessages
 from otelstream.memory.samples import Pool
@@ -34,12 +35,13 @@ _METHOD = "benchmarks.Leaks/Talk"
 
 
 class Receiving:
-    """A stream that receives, with its messages followed or not."""
+    """A stream that receives, with its messages followed or not, and what it allocates said to be its own or not."""
 
-    def __init__(self, samples: int) -> None:
+    def __init__(self, samples: int, *, attributed: bool = False) -> None:
         self._retained = RetainedMessages(samples, 5.0)
         call = Call(_METHOD, Side.SERVER, RpcType.BIDI_STREAM, time.time_ns())
         self._retained.attach(call)
+        call.origin = Origin(call) if attributed else None
         self._decode = counting_decoder(call, ticks_pb2.Order.FromString, time.time_ns, Guard(strict=True))
         self._id = call.id
 

@@ -55,7 +55,7 @@ def main(
     if quick:
         generations, rounds, messages = 1, 4, 2000
     wanted = _variants(variants)
-    plan = Plan(_modes(modes), wanted, generations, rounds, messages, calls, _cpus(pin=pin))
+    plan = Plan(_modes(modes), wanted, generations, rounds, messages, calls, cpus(pin=pin))
     about = {**versions(), "CPUs": str(os.cpu_count()), "pinned": "yes" if plan.cpus else "no"}
     about |= {name: str(getattr(plan, name)) for name in ("generations", "rounds", "calls", "messages")}
     results = Results()
@@ -84,7 +84,7 @@ def _variants(names: str) -> tuple[Variant, ...]:
     return tuple(variant for variant in Variant if variant in wanted)
 
 
-def _cpus(*, pin: bool) -> tuple[int, int] | None:
+def cpus(*, pin: bool) -> tuple[int, int] | None:
     """For the server and for the client. Left to the scheduler, CPU per message varies two times as much."""
     if not pin or not hasattr(os, "sched_getaffinity"):
         return None

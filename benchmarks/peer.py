@@ -20,7 +20,8 @@ import json
 import resource
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from threading import Thread
 from typing import Any
 
@@ -31,6 +32,8 @@ from benchmarks.variants import Discarding, Variant, install
 
 Command = dict[str, Any]
 Run = Callable[[Command], int]
+More = Mapping[str, Callable[[], None]]
+"""Commands by name that take nothing and answer ``{}``."""
 
 _CALL_TIMEOUT_S = 120
 
@@ -38,14 +41,18 @@ _CALL_TIMEOUT_S = 120
 def main() -> None:
     """Start, say ``{"port": …}``, answer commands until stdin ends."""
     role, api, variant, *port = sys.argv[1:]
-    exporter = install(Variant(variant))
+    be_peer(api, install(Variant(variant)), int(port[0]) if role == "client" else None, {})
+
+
+def be_peer(api: str, exporter: Discarding | None, port: int | None, more: More) -> None:
+    """Be the client of the server at ``port``, or a server (None), that knows some commands ``more``."""
     if api == "sync":
-        _main_sync(exporter, int(port[0]) if role == "client" else None)
+        _main_sync(exporter, port, more)
     else:
-        asyncio.run(_main_aio(exporter, int(port[0]) if role == "client" else None))
+        asyncio.run(_main_aio(exporter, port, more))
 
 
-def _main_sync(exporter: Discarding | None, port: int | None) -> None:
+def _main_sync(exporter: Discarding | None, port: int | None, more: More) -> None:
     server, run = None, None
     if port is None:
         port, server = service.serve()
@@ -56,12 +63,12 @@ def _main_sync(exporter: Discarding | None, port: int | None) -> None:
         def run(command: Command) -> int:
             return clients[command["service"]].run(command["kind"], command["size"], command["messages"])
 
-    _answer_commands(port, exporter, run)
+    answer_commands({"port": port}, partial(_answer, exporter, run, more))
     if server is not None:
         server.stop(None).wait()
 
 
-async def _main_aio(exporter: Discarding | None, port: int | None) -> None:
+async def _main_aio(exporter: Discarding | None, port: int | None, more: More) -> None:
     loop, server, run = asyncio.get_running_loop(), None, None
     if port is None:
         port, server = await service.serve_aio()
@@ -76,7 +83,7 @@ async def _main_aio(exporter: Discarding | None, port: int | None) -> None:
     ended = asyncio.Event()
 
     def answer() -> None:
-        _answer_commands(port, exporter, run)
+        answer_commands({"port": port}, partial(_answer, exporter, run, more))
         loop.call_soon_threadsafe(ended.set)
 
     Thread(target=answer).start()
@@ -85,16 +92,20 @@ async def _main_aio(exporter: Discarding | None, port: int | None) -> None:
         await server.stop(None)
 
 
-def _answer_commands(port: int, exporter: Discarding | None, run: Run | None) -> None:
-    _say({"port": port})
+def answer_commands(hello: Command, answer: Callable[[Command], Command]) -> None:
+    """Say ``hello``, then ``answer`` each command until stdin ends."""
+    _say(hello)
     for line in sys.stdin:
         try:
-            _say(_answer(json.loads(line), exporter, run))
+            _say(answer(json.loads(line)))
         except Exception as error:  # noqa: BLE001  # whatever a variant can't do is told, and the benchmark goes on
             _say({"error": _first_line(error)})
 
 
-def _answer(command: Command, exporter: Discarding | None, run: Run | None) -> Command:
+def _answer(exporter: Discarding | None, run: Run | None, more: More, command: Command) -> Command:
+    if command["do"] in more:
+        more[command["do"]]()
+        return {}
     if command["do"] == "cpu":
         usage = resource.getrusage(resource.RUSAGE_SELF)
         return {"cpu": usage.ru_utime + usage.ru_stime}

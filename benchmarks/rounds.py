@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -55,7 +55,7 @@ class Phase:
     generation: int
     round: int
     cpu_us: float
-    """User and system time of server and client together."""
+    """User and system time of server and client together, or of the one that is measured."""
     wall_us: float
 
 
@@ -77,15 +77,16 @@ class Results:
 
 
 class Peer:
-    """A running process of ``benchmarks.peer``."""
+    """A running process of ``benchmarks.peer`` or one that answers commands as it does."""
 
     def __init__(self, process: subprocess.Popen[str], errors: Any) -> None:
         self._process = process
         self._errors = errors
-        self.port: int = self._read()["port"]
+        self.hello = self._read()
+        """What it said when it was ready."""
 
     def ask(self, do: str, **arguments: Any) -> dict[str, Any]:
-        """Send a command, wait for its answer."""
+        """Send a command, wait for its answer; ``error`` in it says what went wrong."""
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps({"do": do, **arguments}) + "\n")
         self._process.stdin.flush()
@@ -102,8 +103,9 @@ class Peer:
 
 
 @contextmanager
-def _peer(role: str, api: str, variant: Variant, cpu: int | None, *port: int) -> Iterator[Peer]:
-    command = [sys.executable, "-m", "benchmarks.peer", role, api, variant.value, *map(str, port)]
+def started(module: str, *arguments: str, cpu: int | None) -> Iterator[Peer]:
+    """A process that runs ``module`` on that CPU (None: anywhere) until the end of the block."""
+    command = [sys.executable, "-m", module, *arguments]
     with (
         tempfile.TemporaryFile("w+") as errors,
         subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True) as process,
@@ -124,22 +126,24 @@ def _peer(role: str, api: str, variant: Variant, cpu: int | None, *port: int) ->
 class Pair:
     """Server and client, and the service that is called."""
 
-    def __init__(self, server: Peer, client: Peer, service: str) -> None:
+    def __init__(self, server: Peer, client: Peer, service: str, measured: Sequence[Peer] | None = None) -> None:
+        """``measured``: whose CPU counts; None for both."""
         self._peers = (server, client)
         self._client = client
         self._service = service
+        self._measured = self._peers if measured is None else measured
 
     def calling(self, service: str) -> Pair:
         """The same processes, calling another service."""
         return Pair(*self._peers, service)
 
-    def phase(self, mode: Mode, plan: Plan, generation: int, round_: int) -> Phase | str:
+    def phase(self, mode: Mode, messages: int, calls: int, generation: int, round_: int) -> Phase | str:
         """Measure once; what went wrong when the call can't be made."""
-        self._run(mode, max(100, plan.messages // 20), 1)  # warm the caches that the others' phases have cooled
+        self._run(mode, max(100, messages // 20), 1)  # warm the caches that the others' phases have cooled
         for peer in self._peers:
             peer.ask("collect")
         before = self._cpu_s()
-        answer = self._run(mode, plan.messages, plan.calls)
+        answer = self._run(mode, messages, calls)
         if "error" in answer:
             return str(answer["error"])
         time.sleep(_SETTLE_S)
@@ -157,7 +161,7 @@ class Pair:
         )
 
     def _cpu_s(self) -> float:
-        return sum(float(peer.ask("cpu")["cpu"]) for peer in self._peers)
+        return sum(float(peer.ask("cpu")["cpu"]) for peer in self._measured)
 
 
 @dataclass(frozen=True)
@@ -202,8 +206,9 @@ def _start_all(stack: ExitStack, api: str, plan: Plan) -> dict[Variant, Pair]:
 
 def _start(stack: ExitStack, api: str, variant: Variant, cpus: tuple[int, int] | None) -> Pair:
     for_server, for_client = cpus or (None, None)
-    server = stack.enter_context(_peer("server", api, variant, for_server))
-    client = stack.enter_context(_peer("client", api, variant, for_client, server.port))
+    server = stack.enter_context(started("benchmarks.peer", "server", api, variant.value, cpu=for_server))
+    port = str(server.hello["port"])
+    client = stack.enter_context(started("benchmarks.peer", "client", api, variant.value, port, cpu=for_client))
     return Pair(server, client, variant.service)
 
 
@@ -214,7 +219,7 @@ def _round(results: Results, pairs: dict[Variant, Pair], mode: Mode, plan: Plan,
     for variant in variants[turn:] + variants[:turn]:
         if variant in failed:
             continue
-        phase = pairs[variant].phase(mode, plan, generation, round_)
+        phase = pairs[variant].phase(mode, plan.messages, plan.calls, generation, round_)
         if isinstance(phase, str):
             failed[variant] = phase
         elif round_ >= 0:

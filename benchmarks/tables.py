@@ -36,7 +36,7 @@ def render(results: Results, variants: Sequence[Variant], *, markdown: bool) -> 
     columns += [(f"{variant.value}: rate", variant, Variant.BARE, rate) for variant in variants if variant in _RATED]
     header = ["mode", "message", "bare: CPU µs", "bare: messages/s", *(name for name, *_ in columns)]
     rows = [_row(results, mode, columns) for mode in results.phases]
-    return "\n".join([*_lines(header, rows, markdown=markdown), *_failures(results)])
+    return "\n".join([*lines(header, rows, markdown=markdown), *_failures(results)])
 
 
 def _row(results: Results, mode: Mode, columns: Sequence[Column]) -> list[str]:
@@ -67,9 +67,10 @@ def ratio(
     return bootstrap(grouped(ratios))
 
 
-def _lines(header: list[str], rows: list[list[str]], *, markdown: bool) -> list[str]:
+def lines(header: list[str], rows: list[list[str]], *, markdown: bool, names: int = 2) -> list[str]:
+    """A table whose first columns are ``names``, all others numbers."""
     if markdown:
-        rule = ["---", "---"] + ["---:"] * (len(header) - 2)
+        rule = ["---"] * names + ["---:"] * (len(header) - names)
         return [f"| {' | '.join(cells)} |" for cells in (header, rule, *rows)]
     widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
     table = [header, *([cell.replace("`", "") for cell in row] for row in rows)]

@@ -32,8 +32,8 @@ typedef struct {
     bool sent, retained;
 } Entry;
 
-/* The blocks that are known, by address. `filter` has the length of each chain: for almost every block that is freed it
-   says 0, and that one load is all the cost. A length that reaches 255 stays. */
+/* The blocks that are known, by address. `filter` has 8 bits for each chain, and one of them is set for each block in it:
+   for almost every block that is freed its bit is 0, and that one load is all the cost. */
 #define CHAINS 65536
 typedef struct {
     uint8_t filter[CHAINS];
@@ -50,10 +50,13 @@ typedef struct {
     Table table;
 } Sampler;
 
-static inline size_t chain_of(uintptr_t address) { return (address * 0x9E3779B97F4A7C15u) >> 48; }
+static inline size_t bit_of(uintptr_t address) { return (address * 0x9E3779B97F4A7C15u) >> 45; }
+
+static inline size_t chain_of(uintptr_t address) { return bit_of(address) / 8; }
 
 static inline bool may_know(const Table *table, const void *block) {
-    return table->filter[chain_of((uintptr_t)block)] != 0;
+    size_t bit = bit_of((uintptr_t)block);
+    return table->filter[bit / 8] >> bit % 8 & 1;
 }
 
 extern Sampler sampler;

@@ -3,7 +3,6 @@
 #include <math.h>
 #include <stdlib.h>
 
-#define FULL 255
 #define LARGEST_OF_PYMALLOC 512
 
 Sampler sampler = {.left = INT64_MAX};
@@ -57,7 +56,7 @@ Entry *table_add(Table *table, void *block, enum kind kind) {
     *entry = (Entry){.address = (uintptr_t)block, .kind = kind, .next = table->chains[chain]};
     table->chains[chain] = at;
     table->used++;
-    if (table->filter[chain] < FULL) table->filter[chain]++;
+    table->filter[chain] |= (uint8_t)(1 << bit_of((uintptr_t)block) % 8);
     return entry;
 }
 
@@ -77,10 +76,12 @@ double large_bytes_of(const Entry *entry) {
 static bool has_address(const Entry *entry, int64_t address) { return entry->address == (uintptr_t)address; }
 
 static void prune(Table *table, size_t chain, bool (*is_wanted)(const Entry *, int64_t), int64_t argument) {
+    uint8_t filter = 0;
     for (uint32_t *link = &table->chains[chain]; *link;) {
         uint32_t at = *link;
         Entry *entry = &table->entries[at];
         if (!is_wanted(entry, argument)) {
+            filter |= (uint8_t)(1 << bit_of(entry->address) % 8);
             link = &entry->next;
             continue;
         }
@@ -91,8 +92,8 @@ static void prune(Table *table, size_t chain, bool (*is_wanted)(const Entry *, i
         *entry = (Entry){.next = table->unused};
         table->unused = at;
         table->used--;
-        if (table->filter[chain] < FULL) table->filter[chain]--;
     }
+    table->filter[chain] = filter;
 }
 
 void table_remove(Table *table, uintptr_t address) {

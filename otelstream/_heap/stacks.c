@@ -148,7 +148,7 @@ static PyObject *as_object(const Site *site, const double *of) {
 
 /* snapshot(since_ns) -> [(origin, (code, instruction, …), of Python, of protobuf), …]: what was allocated since and is
    not freed, by place, each as (blocks, By, variance of By). Added up before the first object is made, for that alone
-   changes the table. */
+   changes the table. No garbage is collected meanwhile: there is none, and up to 3.11 it doubles the time. */
 PyObject *snapshot(PyObject *Py_UNUSED(module), PyObject *since_ns) {
     int64_t since = PyLong_AsLongLong(since_ns);
     if (since == -1 && PyErr_Occurred()) return NULL;
@@ -174,6 +174,7 @@ PyObject *snapshot(PyObject *Py_UNUSED(module), PyObject *since_ns) {
             site->sums = (Sums){0};
             if (rows[length].sums.of[0] + rows[length].sums.of[3] > 0) rows[length++].site->live++; /* pinned */
         }
+    int collects = PyGC_Disable();
     PyObject *list = PyList_New(0);
     for (size_t at = 0; at < length; at++) {
         PyObject *row = list ? as_object(rows[at].site, rows[at].sums.of) : NULL;
@@ -181,6 +182,7 @@ PyObject *snapshot(PyObject *Py_UNUSED(module), PyObject *since_ns) {
         Py_XDECREF(row);
         rows[at].site->live--;
     }
+    if (collects) PyGC_Enable();
     free(rows);
     return list;
 }

@@ -29,29 +29,33 @@ static bool is_left_out(const Entry *entry, int64_t every) {
     return entry->kind == WATCHED && (int64_t)chain_of(entry->address) % every;
 }
 
-/* follow(group, call_id, sent, other, message, number, size, now_ns) -> the number of the next message wanted, always
-   the next: `record.Follow`. `other` is called for a message whose memory says nothing of it. */
+/* follow((group, call_id, sent, other), message, number, size, now_ns) -> a number that the next message's is above, so
+   that it is wanted, too: `record.Follow`. `other` is called for a message whose memory says nothing of it. The first
+   four are one argument because a `partial` with more than five takes memory for each call. */
 PyObject *follow(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t count) {
-    if (count != 8) return PyErr_Format(PyExc_TypeError, "follow() takes 8 arguments");
-    long group = PyLong_AsLong(args[0]);
-    long long call_id = PyLong_AsLongLong(args[1]), number = PyLong_AsLongLong(args[5]), now = PyLong_AsLongLong(args[7]);
-    unsigned long long size = PyLong_AsUnsignedLongLong(args[6]);
+    if (count != 5 || !PyTuple_Check(args[0]) || PyTuple_GET_SIZE(args[0]) != 4)
+        return PyErr_Format(PyExc_TypeError, "follow() takes a tuple of 4 and 4 arguments");
+    int header = header_of(args[1]);
+    if (header < 0) return PyObject_Vectorcall(PyTuple_GET_ITEM(args[0], 3), args + 1, 4, NULL);
+    long group = PyLong_AsLong(PyTuple_GET_ITEM(args[0], 0));
+    long long call_id = PyLong_AsLongLong(PyTuple_GET_ITEM(args[0], 1));
+    long long size = PyLong_AsLongLong(args[3]), now = PyLong_AsLongLong(args[4]);
     if (PyErr_Occurred()) return NULL;
-    int header = header_of(args[4]);
-    if (header < 0) return PyObject_Vectorcall(args[3], args + 4, 4, NULL);
-    void *block = (char *)args[4] - header;
+    void *block = (char *)args[1] - header;
     bool is_chosen = sampler.interval && chain_of((uintptr_t)block) % watch_every == 0;
     bool is_known = is_chosen && may_know(&sampler.table, block) && table_find(&sampler.table, block, (int32_t)group);
     Entry *entry = is_chosen && !is_known ? table_add(&sampler.table, block, WATCHED) : NULL;
     if (entry) {
-        *entry = (Entry){.address = entry->address, .next = entry->next, .kind = WATCHED, .size = size, .time_ns = now,
-                         .call_id = call_id, .group = (int32_t)group, .sent = args[2] == Py_True, .header = (uint8_t)header};
+        bool sent = PyTuple_GET_ITEM(args[0], 2) == Py_True;
+        *entry = (Entry){.address = entry->address, .next = entry->next, .kind = WATCHED, .size = (uint64_t)size,
+                         .time_ns = now, .call_id = call_id, .group = (int32_t)group, .sent = sent,
+                         .header = (uint8_t)header};
         if (++watched > watch_limit && watch_every < CHAINS) {
             watch_every *= 2;
             table_drop(&sampler.table, is_left_out, watch_every);
         }
     }
-    return PyLong_FromLongLong(number + 1);
+    return Py_NewRef(args[2]);
 }
 
 static int compare(const void *one, const void *other) {

@@ -246,7 +246,7 @@ def _self_test(native: Any) -> str | None:
         del block
         freed = seen - _own_bytes(native)
         for kind in (_Plain, _Bare):
-            native.follow(_TEST_GROUP, 0, False, None, kind(), 1, 1, 0)
+            native.follow((_TEST_GROUP, 0, False, None), kind(), 1, 1, 0)
         watched = native.statistics()["watched"]
     finally:
         native.stop()

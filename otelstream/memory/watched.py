@@ -40,7 +40,7 @@ class WatchedMessages:
         group = self._groups.get(key)
         if group is None:
             group = self._groups.setdefault(key, next(_groups))
-        flow.follow, flow.follow_at = partial(self._native.follow, group, call_id, sent, otherwise), 1
+        flow.follow, flow.follow_at = partial(self._native.follow, (group, call_id, sent, otherwise)), 1
 
     def close(self) -> None:
         """Follow nothing any more."""
