@@ -78,12 +78,17 @@ static bool is_first(Hook *hook) {
     return found.malloc == hook_malloc && found.ctx == hook;
 }
 
-/* Who came after us has us in his chain: only being called tells that. */
+/* Who came after us has us in his chain: only being called tells that. It is told by the countdown, which no sample may
+   draw anew meanwhile: the same could come out. Without memory nothing is told, and to be in place twice made a loop. */
 static bool is_called(const Hook *hook) {
     int64_t left = sampler.left;
-    if (hook->domain == PYMEM_DOMAIN_MEM) PyMem_Free(PyMem_Malloc(16));
-    else PyObject_Free(PyObject_Malloc(16));
-    return sampler.left != left;
+    sampler.left = INT64_MAX;
+    bool is_mem = hook->domain == PYMEM_DOMAIN_MEM;
+    void *block = is_mem ? PyMem_Malloc(16) : PyObject_Malloc(16);
+    bool found = !block || sampler.left != INT64_MAX;
+    sampler.left = left;
+    (is_mem ? PyMem_Free : PyObject_Free)(block);
+    return found;
 }
 
 static bool is_pythons(const Entry *entry, int64_t Py_UNUSED(none)) { return entry->kind != PROTOBUF; }
