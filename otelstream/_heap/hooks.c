@@ -4,13 +4,13 @@
 
 typedef struct {
     PyMemAllocatorDomain domain;
-    PyMemAllocatorEx next; /* who was there before us: every block is his, with nothing of ours in it */
+    PyMemAllocatorEx ours, next; /* who was there before us: every block is his, with nothing of ours in it */
 } Hook;
 
-static Hook hooks[] = {{.domain = PYMEM_DOMAIN_MEM}, {.domain = PYMEM_DOMAIN_OBJ}};
+static Hook hooks[2];
 
 /* Invariant: the table changes under the main interpreter's GIL only. The hooks are the process's, so threads of other
-   interpreters come by, too, which may have a GIL of their own from 3.12 on: they only ever count down `left`. */
+   interpreters come by, too, which may have a GIL of their own from 3.12 on: they count down `left`, no more. */
 bool may_run(void) {
     PyThreadState *thread = PyThreadState_GetUnchecked();
     return thread && thread->interp == PyInterpreterState_Main() && PyGILState_Check() && !Py_IsFinalizing();
@@ -19,8 +19,9 @@ bool may_run(void) {
 /* Invariant: `block` has no sample. */
 void sample(void *block, size_t size, enum kind kind) {
     if (!sampler.interval) sampler.left = INT64_MAX; /* off, but still in somebody's chain */
-    if (!sampler.interval || !may_run()) return;
-    double weight = sampler_take(&sampler, size);
+    if (!sampler.interval) return;
+    double weight = sampler_take(&sampler, size); /* also for a block that can't be known: its point is not another's */
+    if (!may_run()) return;
     Site *site = site_here();
     Entry *entry = site ? table_add(&sampler.table, block, kind) : NULL;
     if (!entry) return; /* no memory for it */
@@ -37,23 +38,23 @@ static inline void count(void *block, size_t size) {
     if (block && (sampler.left -= (int64_t)size) < 0) sample(block, size, PYTHON);
 }
 
-static void *hook_malloc(void *context, size_t size) {
-    PyMemAllocatorEx *next = &((Hook *)context)->next;
+static inline void *hook_malloc(Hook *hook, size_t size) {
+    const PyMemAllocatorEx *next = &hook->next;
     void *block = next->malloc(next->ctx, size);
     count(block, size);
     return block;
 }
 
-static void *hook_calloc(void *context, size_t number, size_t size) {
-    PyMemAllocatorEx *next = &((Hook *)context)->next;
+static inline void *hook_calloc(Hook *hook, size_t number, size_t size) {
+    const PyMemAllocatorEx *next = &hook->next;
     void *block = next->calloc(next->ctx, number, size); /* NULL where the product overflows */
     count(block, number * size);
     return block;
 }
 
 /* Invariant: a block that could not be resized is known as before; one that was is a new one. */
-static void *hook_realloc(void *context, void *old, size_t size) {
-    PyMemAllocatorEx *next = &((Hook *)context)->next;
+static inline void *hook_realloc(Hook *hook, void *old, size_t size) {
+    const PyMemAllocatorEx *next = &hook->next;
     uintptr_t known = old && may_know(&sampler.table, old) ? (uintptr_t)old : 0;
     void *block = next->realloc(next->ctx, old, size);
     if (block && known && may_run()) table_remove(&sampler.table, known);
@@ -62,20 +63,36 @@ static void *hook_realloc(void *context, void *old, size_t size) {
 }
 
 /* Invariant: a block is forgotten before its address can be another's. */
-static void hook_free(void *context, void *block) {
-    PyMemAllocatorEx *next = &((Hook *)context)->next;
+static inline void hook_free(Hook *hook, void *block) {
+    const PyMemAllocatorEx *next = &hook->next;
     if (may_know(&sampler.table, block) && may_run()) table_remove(&sampler.table, (uintptr_t)block);
     next->free(next->ctx, block);
 }
 
-static PyMemAllocatorEx ours(Hook *hook) {
-    return (PyMemAllocatorEx){hook, hook_malloc, hook_calloc, hook_realloc, hook_free};
-}
+/* A set for each domain, for what it is called with is not ours: an interpreter with a GIL of its own reads function and
+   context one after the other while we come or go, and any function of ours or next's must do with that context. */
+#define HOOKS(name, hook)                                                                                               \
+    static void *malloc_##name(void *Py_UNUSED(context), size_t size) { return hook_malloc(hook, size); }              \
+    static void *calloc_##name(void *Py_UNUSED(context), size_t number, size_t size) {                                 \
+        return hook_calloc(hook, number, size);                                                                        \
+    }                                                                                                                  \
+    static void *realloc_##name(void *Py_UNUSED(context), void *old, size_t size) {                                    \
+        return hook_realloc(hook, old, size);                                                                          \
+    }                                                                                                                  \
+    static void free_##name(void *Py_UNUSED(context), void *block) { hook_free(hook, block); }
 
-static bool is_first(Hook *hook) {
+HOOKS(mem, &hooks[0])
+HOOKS(obj, &hooks[1])
+
+static Hook hooks[] = {
+    {.domain = PYMEM_DOMAIN_MEM, .ours = {NULL, malloc_mem, calloc_mem, realloc_mem, free_mem}},
+    {.domain = PYMEM_DOMAIN_OBJ, .ours = {NULL, malloc_obj, calloc_obj, realloc_obj, free_obj}},
+};
+
+static bool is_first(const Hook *hook) {
     PyMemAllocatorEx found;
     PyMem_GetAllocator(hook->domain, &found);
-    return found.malloc == hook_malloc && found.ctx == hook;
+    return found.malloc == hook->ours.malloc;
 }
 
 /* Who came after us has us in his chain: only being called tells that. It is told by the countdown, which no sample may
@@ -99,9 +116,9 @@ bool hooks_check(void) {
     bool was_there = true;
     for (Hook *hook = hooks; hook < hooks + 2; hook++) {
         if (is_called(hook)) continue;
-        PyMemAllocatorEx allocator = ours(hook);
         PyMem_GetAllocator(hook->domain, &hook->next);
-        PyMem_SetAllocator(hook->domain, &allocator);
+        hook->ours.ctx = hook->next.ctx;
+        PyMem_SetAllocator(hook->domain, &hook->ours);
         was_there = false;
     }
     if (!was_there) table_drop(&sampler.table, is_pythons, 0);
@@ -121,10 +138,9 @@ extern int _PyObject_DebugMallocStats(FILE *) __attribute__((weak));
 PyObject *print_pymalloc(PyObject *Py_UNUSED(module), PyObject *stream) {
     FILE *file = PyLong_AsVoidPtr(stream);
     if (!file || !_PyObject_DebugMallocStats) return PyErr_Occurred() ? NULL : PyLong_FromLong(0);
-    PyMemAllocatorEx allocator = ours(&hooks[1]);
     bool is_hooked = is_first(&hooks[1]);
     if (is_hooked) PyMem_SetAllocator(PYMEM_DOMAIN_OBJ, &hooks[1].next);
     int printed = _PyObject_DebugMallocStats(file);
-    if (is_hooked) PyMem_SetAllocator(PYMEM_DOMAIN_OBJ, &allocator);
+    if (is_hooked) PyMem_SetAllocator(PYMEM_DOMAIN_OBJ, &hooks[1].ours);
     return PyLong_FromLong(printed);
 }
