@@ -108,6 +108,8 @@ static bool is_called(const Hook *hook) {
     return found;
 }
 
+bool hooks_are_called(void) { return is_called(&hooks[0]) && is_called(&hooks[1]); }
+
 static bool is_pythons(const Entry *entry, int64_t Py_UNUSED(none)) { return entry->kind != PROTOBUF; }
 
 /* Be in place. False when we were not: somebody has put back what was there before us, and frees were missed, so that
