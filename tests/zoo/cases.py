@@ -58,7 +58,7 @@ class Case:
 
     @property
     def runs(self) -> list[Run]:
-        """Each variant with the heap profile, and without it where that changes the verdict, else one of them in turns."""
+        """Each variant with the heap profile; without it each where that matters, and elsewhere one, in turns."""
         turn = CASES.index(self) % len(self.variants)
         without = self.variants if self.expected_without != self.expected else self.variants[turn : turn + 1]
         return [*(Run(self, aio, heap=True) for aio in self.variants), *(Run(self, aio, heap=False) for aio in without)]
