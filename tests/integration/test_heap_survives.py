@@ -21,13 +21,25 @@ each_program = pytest.mark.parametrize(
 )
 
 
-def survives(program: str, **environment: str) -> None:
+def environment(**more: str) -> dict[str, str]:
+    """Of a process that loads the extension by itself: that of this one, if ``more`` does not say another."""
     needs(_heap.native, f"the heap profiler's extension. {_heap.missing}")
+    return {**os.environ, "PYTHONFAULTHANDLER": "1", "HEAP_NATIVE": _heap.native.__file__, **more}
+
+
+def survives(program: str, **more: str) -> None:
+    """It does, in an environment with ``more`` in it."""
     if program in NEEDED:
         pytest.importorskip(NEEDED[program])
-    env = {**os.environ, "PYTHONFAULTHANDLER": "1", "HEAP_NATIVE": _heap.native.__file__, **environment}
-    command = [sys.executable, "-m", f"tests.integration.heap_programs.{program}"]
-    ended = subprocess.run(command, env=env, cwd=ROOT, capture_output=True, text=True, timeout=50, check=False)
+    ended = subprocess.run(
+        [sys.executable, "-m", f"tests.integration.heap_programs.{program}"],
+        env=environment(**more),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=50,
+        check=False,
+    )
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "survived\n", "")
 
 
