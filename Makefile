@@ -42,7 +42,7 @@ STACK_PACKAGES = docker.io iptables iproute2 busybox-static \
 
 # Editable builds share this tree: one at a time.
 .NOTPARALLEL:
-.PHONY: help demo test test-all test-oldest test-zoo test-stack test-e2e lint bench dashboard screenshots etcd browser stack-binaries clean $(VERSIONS:%=test-%)
+.PHONY: help demo test test-all test-oldest test-zoo test-stack test-e2e lint bench dashboard screenshots compiler etcd browser stack-binaries clean $(VERSIONS:%=test-%)
 
 help: ## Show this
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 24
@@ -98,6 +98,14 @@ stack-binaries: ## Build or fetch what test-stack runs (needs Go 1.26; the rest 
 	else sudo apt-get install --no-install-recommends $(STACK_PACKAGES); fi
 	tests/stack/binaries/install
 
+compiler: ## Install what the heap profiler is built with: a C compiler and Python's headers (Debian, Ubuntu)
+	@if command -v cc && [ -f "$$($(PYTHON) -c 'import sysconfig; print(sysconfig.get_path("include"))')/Python.h" ]; then exit 0; \
+	elif ! command -v apt-get >/dev/null; then \
+	echo "This installs gcc and python3-dev on Debian and Ubuntu only. Elsewhere, install them with the system's package"; \
+	echo "manager, and then set up anew: make clean."; exit 1; \
+	elif [ "$$(id -u)" = 0 ]; then DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends gcc libc6-dev python3-dev; \
+	else sudo apt-get install --no-install-recommends gcc libc6-dev python3-dev; fi
+
 etcd: ## Install the etcd server that some tests talk to (Debian, Ubuntu)
 	@if command -v etcd; then exit 0; \
 	elif ! command -v apt-get >/dev/null; then \
@@ -114,7 +122,7 @@ browser: ## Install the Chromium that the tests of the page drive (Debian, Ubunt
 	else sudo apt-get install --no-install-recommends chromium fonts-dejavu-core; fi
 
 clean: ## Remove everything that was set up or built
-	rm -rf .venv .venv-* build dist *.egg-info otelstream/demo/v1 .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .venv-* build dist *.egg-info otelstream/demo/v1 otelstream/_heap/*.so .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV): $(SOURCES)

@@ -14,6 +14,8 @@ from opentelemetry import _logs, metrics, trace
 from otelstream import leak_log, leftovers, semconv
 from otelstream._version import __version__
 from otelstream.config import Config
+from otelstream.cpu import sampler
+from otelstream.cpu.attribution import OfCalls
 from otelstream.debug.address import DebugAddress
 from otelstream.diagnosis import IDLE_INTERVALS, Diagnosis
 from otelstream.findings import Finding, LeakReport, merged
@@ -219,6 +221,11 @@ def _check_heap(now_ns: int) -> int:
     return now_ns + _HEAP_CHECK_NS
 
 
+def _attribution() -> OfCalls:
+    runtimes = list(_shared.values())
+    return OfCalls((runtime._handlers for runtime in runtimes), (runtime._outliving for runtime in runtimes))
+
+
 def _heap_if_any() -> Profile | None:
     return PROFILER.profile() if PROFILER.running else None
 
@@ -270,6 +277,7 @@ _debug = DebugAddress(
     leak_report,
     lambda: [runtime.register for runtime in list(_shared.values())],
     PROFILER.profile,
+    lambda seconds, stop: sampler.profile(seconds, _attribution(), stop),
 )
 
 

@@ -107,3 +107,4 @@ def _say_where(env: dict[str, str], console: Console, stack: ExitStack) -> None:
             "or start a collector there, or name one in OTEL_EXPORTER_OTLP_ENDPOINT."
         )
     env.update({f"OTEL_{signal}_EXPORTER": "none" for signal in ("TRACES", "METRICS", "LOGS")})
+    env["OTEL_PYTHON_OTELSTREAM_PROFILES"] = "none"

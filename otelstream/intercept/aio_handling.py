@@ -39,6 +39,10 @@ class AioHandling(Handling):
         if self._task is not None:
             self._task.add_done_callback(lambda _task: self.terminated())
 
+    @property
+    def thread_id(self) -> int | None:
+        return None if self._is_task else super().thread_id
+
     def peer_is_gone(self) -> bool:
         # grpc cancels the task, and then waits for it: only a task whose call is over is waited for.
         return super().peer_is_gone() or self._is_awaited()

@@ -56,6 +56,11 @@ class Handling:
         """The handler has started, and neither returned nor raised."""
         return self._thread_id != 0 and not self._left
 
+    @property
+    def thread_id(self) -> int | None:
+        """The thread that works for this call alone while the handler runs; None when there is none."""
+        return self._thread_id if self._thread_id > 0 and not self._left else None
+
     def peer_is_gone(self) -> bool:
         """The call is over for the other side, whatever the handler does."""
         return self._call.state is State.ENDED

@@ -1,19 +1,21 @@
 """Tasks and threads that were started inside a call and go on after it has ended.
 
 What is started inside a call is known by a context variable. ``asyncio.create_task`` copies the context, and the copy
-can be read from the task: by ``Task.get_context()`` from Python 3.12 on, before that from the callback by which the
-task waits. So nothing is done when a task is created, and the application's own task factory is never touched. Threads
+can be read from the task: by ``Task.get_context()`` from Python 3.12 on, before that from what the garbage collector
+sees of it. So nothing is done when a task is created, and the application's own task factory is never touched. Threads
 inherit nothing before Python 3.14: ``threading.Thread.start`` is wrapped, and notes the starter's call.
 """
 
 from __future__ import annotations
 
 import asyncio
+import gc
 import sys
 import threading
 import weakref
 from collections.abc import Iterator
 from concurrent.futures import thread as pools
+from contextvars import Context
 from typing import Any, NamedTuple
 
 from otelstream.findings import Outliving
@@ -113,6 +115,15 @@ class OutlivingWork:
         self._looked_ns = now_ns
         self.tasks, self.inside, self.threads = tasks, inside, threads
 
+    def loops(self) -> list[asyncio.AbstractEventLoop]:
+        """Those that calls were made or handled on."""
+        return self._loops.all()
+
+    def of_threads(self) -> dict[int, Origin]:
+        """The call that each living thread was started in, by the thread's identifier."""
+        threads = [(started.thread(), started.origin) for started in list(self._threads)]
+        return {thread.ident or 0: origin for thread, origin in threads if thread is not None and thread.is_alive()}
+
     @property
     def any(self) -> bool:
         """Something was started inside a call and is alive, as of the last look."""
@@ -138,7 +149,7 @@ class OutlivingWork:
 
     def _origin_of(self, task: asyncio.Task[Any]) -> Origin | None:
         """The call that ``task`` was started in, open or ended."""
-        origin = _origin_in(task)
+        origin = origin_in(task)
         if origin is None or whereabouts.is_grpcs(task):
             return None
         if origin.key.side is Side.CLIENT:
@@ -225,17 +236,16 @@ def _serves_a_pool(thread: threading.Thread) -> bool:
 
 if sys.version_info >= (3, 12):
 
-    def _origin_in(task: asyncio.Task[Any]) -> Origin | None:
+    def origin_in(task: asyncio.Task[Any]) -> Origin | None:
+        """What the context of ``task`` says: the last call that was entered there, open or ended."""
         return task.get_context().get(ORIGIN)
 
 else:
 
-    def _origin_in(task: asyncio.Task[Any]) -> Origin | None:
-        # What a suspended task waits for calls it back in its own context. One that is about to run has none: the next
-        # look sees it.
-        waits_for = getattr(task, "_fut_waiter", None)
-        for callback, context in getattr(waits_for, "_callbacks", None) or ():
-            if getattr(callback, "__self__", None) is task:
-                origin: Origin | None = context.get(ORIGIN)
-                return origin
-        return None
+    def origin_in(task: asyncio.Task[Any]) -> Origin | None:
+        """What the context of ``task`` says: the last call that was entered there, open or ended."""
+        # A task written in C shows its context to the garbage collector alone, before those of its callbacks.
+        context = getattr(task, "_context", None)
+        if context is None:
+            context = next((item for item in gc.get_referents(task) if type(item) is Context), None)
+        return context.get(ORIGIN) if context is not None else None

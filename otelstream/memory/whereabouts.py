@@ -17,6 +17,9 @@ from otelstream.memory.holding import places
 _DEEPEST = 64
 _IS_3_12 = sys.version_info[:2] == (3, 12)
 _NEAREST = 24
+_AWAITED = {"coroutine", "generator", "FutureIter", "coroutine_wrapper", "async_generator_asend"}
+_OPAQUE = {"coroutine_wrapper", "async_generator_asend"}
+"""Cython's, and one step of an asynchronous generator: they show what they wrap to the garbage collector alone."""
 
 
 @lru_cache(maxsize=4096)
@@ -98,14 +101,20 @@ def of_task(task: asyncio.Task[Any]) -> tuple[str, str | None]:
 def of_awaiting(awaiting: Any) -> str | None:
     """The innermost line of the application that a suspended coroutine or generator is at; else of a library."""
     found = inner = None
+    for frame in frames_of(awaiting):
+        here = line(frame.f_code, frame.f_lineno)
+        application, ours = _kind(frame.f_code.co_filename)
+        found = here if application else found
+        inner = inner if application or ours else here
+    return found or inner
+
+
+def frames_of(awaiting: Any) -> Iterator[FrameType]:
+    """The frames of a suspended coroutine or generator and of what it waits for, from itself inwards."""
     for item in _chain(awaiting):
         frame = _frame_of(item)
         if frame is not None:
-            here = line(frame.f_code, frame.f_lineno)
-            application, ours = _kind(frame.f_code.co_filename)
-            found = here if application else found
-            inner = inner if application or ours else here
-    return found or inner
+            yield frame
 
 
 def awaited_names(awaiting: Any) -> list[str]:
@@ -149,7 +158,7 @@ def _chain(awaiting: Any) -> Iterator[Any]:
         if awaiting is None:
             return
         yield awaiting
-        if type(awaiting).__name__ == "coroutine_wrapper":  # Cython's, which shows what it wraps to nobody else
+        if type(awaiting).__name__ in _OPAQUE:
             awaiting = next(iter(gc.get_referents(awaiting)), None)
             continue
         awaiting = _awaited_by(awaiting)
@@ -161,11 +170,17 @@ def _awaited_by(item: Any) -> Any:
     if isinstance(item, CoroutineType):
         return None if item.cr_running else item.cr_await
     if isinstance(item, AsyncGeneratorType):  # which calls itself running while it waits, too
-        return None if item.ag_running and _IS_3_12 else item.ag_await
+        return _on_its_stack(item) if item.ag_running and _IS_3_12 else item.ag_await
     if isinstance(item, GeneratorType):
         return None if item.gi_running else item.gi_yieldfrom
     inner = (getattr(item, name, None) for name in ("cr_await", "ag_await", "gi_yieldfrom"))  # compiled ones
     return next((found for found in inner if found is not None), None)
+
+
+def _on_its_stack(item: AsyncGeneratorType[Any, Any]) -> Any:
+    # The garbage collector is shown its variables, then its stack, what is awaited on top; nothing while it runs.
+    shown = reversed(gc.get_referents(item))
+    return next((found for found in shown if type(found).__name__ in _AWAITED), None)
 
 
 def _frame_of(awaiting: Any) -> FrameType | None:

@@ -19,30 +19,35 @@ from otelstream.profile_export.destination import Destination, read
 
 _log = logging.getLogger(__name__)
 
-_EVERY_S = 60.0
+_MOST_S = 60.0
+_INTERVALS = 6
 _STOP_S = 2.0
 """To wait for an export under way; after it, the export ends with its own timeout, and nobody cares."""
 
 
 class ProfileExport:
-    """Sends a profile every minute, each on a thread ``otelstream-profiles``. ``export`` is the ticker's job."""
+    """Sends a profile every six intervals, at least once a minute, each on a thread ``otelstream-profiles``.
+
+    ``export`` is the ticker's job.
+    """
 
     def __init__(
         self,
         take: Callable[[], Profile | None],
         tracer_provider: trace.TracerProvider | None,
-        first_s: float,
+        interval_s: float,
         guard: Guard,
         environment: Mapping[str, str] = os.environ,
     ) -> None:
         """``take`` answers the profile to send, None when there is none now; it is called on the thread.
 
-        The resource is that of ``tracer_provider`` (None: of the global one). The first profile is taken ``first_s``
-        after the start, or after a minute where that is sooner.
+        The resource is that of ``tracer_provider`` (None: of the global one). The first profile is taken after
+        one interval.
         """
         self._take = take
         self._tracer_provider = tracer_provider
-        self._first_ns = int(min(first_s, _EVERY_S) * 1e9)
+        self._first_ns = int(min(interval_s, _MOST_S) * 1e9)
+        self._every_ns = int(min(_INTERVALS * interval_s, _MOST_S) * 1e9)
         self._guard = guard
         self._environment = environment
         self._forget()
@@ -57,11 +62,10 @@ class ProfileExport:
 
     def export(self, now_ns: int) -> int:
         """Have a profile sent if it is time; when the next one is due. Does not wait for anything."""
-        every_ns = int(_EVERY_S * 1e9)
         if self._due_ns is None:
             self._due_ns = now_ns + self._first_ns
-        elif self._due_ns <= now_ns or self._due_ns > now_ns + every_ns:  # the wall clock may be set back
-            self._due_ns = now_ns + every_ns
+        elif self._due_ns <= now_ns or self._due_ns > now_ns + self._every_ns:  # the wall clock may be set back
+            self._due_ns = now_ns + self._every_ns
             if not self._ended and not self._running:
                 self._thread = threading.Thread(target=self._run, name="otelstream-profiles", daemon=True)
                 with suppress(RuntimeError):  # none is to be had, as when the interpreter ends
@@ -107,8 +111,8 @@ class ProfileExport:
         except send.TakesNone as error:
             self._end(
                 f"{to.shown} takes none, {error}. Point OTEL_EXPORTER_OTLP_PROFILES_ENDPOINT to a backend that does, "
-                "give the Collector a profiles pipeline and --feature-gates=service.profilesSupport, or unset "
-                f"{PREFIX}PROFILES"
+                "give the Collector a profiles pipeline and --feature-gates=service.profilesSupport, or set "
+                f"{PREFIX}PROFILES=none"
             )
         except send.Away as error:
             _log.debug("A profile was not sent to %s: %s", to.shown, error)

@@ -37,6 +37,7 @@ def to_dict(reader: Reader, choice: Choice, time_range: TimeRange) -> dict[str, 
             {"process": each.process.id, **{name: asdict(each)[name] for name in ("resident", "kinds", "limit")}}
             for each in reader.memory([process.id for process in chosen], time_range)
         ],
+        "snapshots": [asdict(each) for each in reader.snapshots([process.id for process in chosen], time_range)],
     }
     return _strict(made)  # type: ignore[no-any-return]
 

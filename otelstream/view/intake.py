@@ -14,6 +14,7 @@ class Signal(Enum):
     TRACES = "traces"
     METRICS = "metrics"
     LOGS = "logs"
+    PROFILES = "profiles"
 
     @property
     def fields(self) -> tuple[str, str, str]:
@@ -25,6 +26,7 @@ _FIELDS = {
     Signal.TRACES: ("resource_spans", "scope_spans", "spans"),
     Signal.METRICS: ("resource_metrics", "scope_metrics", "metrics"),
     Signal.LOGS: ("resource_logs", "scope_logs", "log_records"),
+    Signal.PROFILES: ("resource_profiles", "scope_profiles", "profiles"),
 }
 
 
@@ -36,6 +38,8 @@ class Reason(Enum):
     REFUSED = "requests refused for lack of a token, or from another origin"
     NO_ID = "spans without a valid trace id or span id"
     BAD_TIME = "records with a time before 2000 or more than a day ahead"
+    BAD_PROFILE = "profiles that contradict themselves"
+    TOO_MANY_FRAMES = "profiles with more than 1,000,000 frames and labels"
     TOO_MANY_ATTRIBUTES = "records with more than 1000 attributes"
     TOO_MANY_SERIES = "metric points beyond 10,000 series of a process"
     STORE_FULL = "records beyond --max-size, when nothing was left that may leave"
@@ -55,7 +59,7 @@ class Taken:
     """A request whose records are committed, but for those that were rejected."""
 
     rejected: int = 0
-    """Spans, points or log records: OTLP's partial success."""
+    """Spans, points, log records or profiles: OTLP's partial success."""
     why: str = ""
     """One sentence, empty when nothing was rejected."""
 

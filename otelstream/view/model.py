@@ -74,7 +74,7 @@ class Overview:
 
     processes: Sequence[Process]
     first: float | None
-    """First point of a metric or end of a window or stream, else earliest time; what was open began before it."""
+    """First profile, point of a metric, end of a window or stream, else earliest time: what was open began before."""
     last: float | None
     """Newest time of anything. Both are None when it is empty."""
     streams: int

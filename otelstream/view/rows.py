@@ -110,6 +110,22 @@ class FindingRow:
 
 
 @dataclass(slots=True)
+class SnapshotRow:
+    """A profile."""
+
+    kind: str
+    types: str
+    time_ns: int
+    duration_ns: int
+    unit: str
+    total: int
+    records: int
+    """Of the request: OTLP has one for each type."""
+    profile: bytes
+    """It goes to a table of its own."""
+
+
+@dataclass(slots=True)
 class Group:
     """What one process sent in a request."""
 
@@ -118,12 +134,14 @@ class Group:
     windows: list[WindowRow] = field(default_factory=list)
     points: list[PointRow] = field(default_factory=list)
     findings: list[FindingRow] = field(default_factory=list)
+    snapshots: list[SnapshotRow] = field(default_factory=list)
 
     @property
     def records(self) -> int:
         """Rows that answer to a record of the request: a finding of a span is part of it."""
         logged = sum(1 for finding in self.findings if finding.evidence)
-        return len(self.streams) + len(self.windows) + len(self.points) + logged
+        profiled = sum(snapshot.records for snapshot in self.snapshots)
+        return len(self.streams) + len(self.windows) + len(self.points) + logged + profiled
 
     def times(self) -> Iterator[int]:
         """Every time in it, in any order."""
@@ -133,6 +151,7 @@ class Group:
             yield from (window.stream.start_ns, window.end_ns)
         yield from (point.time_ns for point in self.points)
         yield from (finding.time_ns for finding in self.findings)
+        yield from (snapshot.time_ns for snapshot in self.snapshots)
 
 
 @dataclass(slots=True)

@@ -166,6 +166,15 @@ def test_the_first_comes_after_an_interval_and_the_next_ones_every_minute(servic
     assert seconds == [10, 70, 130]
 
 
+def test_short_intervals_make_it_come_more_often() -> None:
+    taken = []
+    export = ProfileExport(lambda: taken.append("one"), None, 0.5, Guard(strict=True), {})
+    assert export.export(0) == 5 * 10**8
+    assert export.export(5 * 10**8) == 35 * 10**8
+    export.stop()
+    assert taken == ["one"]
+
+
 def test_an_interval_of_hours_does_not_put_it_off() -> None:
     export = ProfileExport(lambda: None, None, 7200, Guard(strict=True), {})
     assert export.export(0) == 60 * 10**9
@@ -248,7 +257,7 @@ def test_a_backend_that_takes_no_profiles_is_asked_once(
     assert said(caplog) == [
         f"Profiles are not exported: {address} takes none, it answers {answer}. Point "
         "OTEL_EXPORTER_OTLP_PROFILES_ENDPOINT to a backend that does, give the Collector a profiles pipeline and "
-        "--feature-gates=service.profilesSupport, or unset OTEL_PYTHON_OTELSTREAM_PROFILES."
+        "--feature-gates=service.profilesSupport, or set OTEL_PYTHON_OTELSTREAM_PROFILES=none."
     ]
     assert (service.taken, len(backend.requests)) == (1, 1)
 

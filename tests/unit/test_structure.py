@@ -15,7 +15,7 @@ LAYERS = [
     {"verdict", "report", "leak_log", "leftovers", "profile"},
     {"ticker", "spans", "profile_export"},
     {"stream_info", "intercept", "metrics", "memory"},
-    {"diagnosis"},
+    {"diagnosis", "cpu"},
     {"debug"},
     {"patches", "takeover"},
     {"runtime"},

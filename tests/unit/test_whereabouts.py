@@ -165,16 +165,28 @@ def test_an_async_generator_is_where_it_waits_and_where_it_yielded() -> None:
         steps = stepping(future)
         task = asyncio.ensure_future(steps.__anext__())
         await asyncio.sleep(0)
-        found = whereabouts.of_awaiting(steps) or ""
-        if sys.version_info[:2] == (3, 12):  # what it waits for can't be asked of it without a crash
-            assert found.startswith("stepping (tests/unit/test_whereabouts.py:")
-        else:
-            assert found == f"inner {at('inner waits')}"
+        assert whereabouts.of_awaiting(steps) == f"inner {at('inner waits')}"
         future.set_result(None)
         await task
         assert whereabouts.of_awaiting(steps) == f"stepping {at('stepping yields')}"
         await steps.aclose()
         assert whereabouts.of_awaiting(steps) is None
+
+    in_loop(check)
+
+
+def test_what_iterates_over_an_async_generator_is_where_that_waits() -> None:
+    async def iterate(future: asyncio.Future[None]) -> None:
+        async for _ in stepping(future):
+            pass
+
+    async def check(future: asyncio.Future[None]) -> None:
+        task = asyncio.ensure_future(iterate(future))
+        await asyncio.sleep(0)
+        functions = [frame.f_code.co_name for frame in whereabouts.frames_of(task.get_coro())][:3]
+        assert functions == ["iterate", "stepping", "inner"]
+        future.set_result(None)
+        await task
 
     in_loop(check)
 
@@ -248,7 +260,26 @@ for _ in range(20_000):
 """
 
 
-def test_a_generator_that_runs_just_now_can_be_asked_for() -> None:
+RUNNING_ASYNC = """
+import asyncio
+from otelstream.memory import whereabouts
+
+async def asking():
+    while True:
+        whereabouts.of_awaiting(running)
+        yield await asyncio.sleep(0, [whereabouts.of_awaiting(running) for _ in range(10)])
+
+async def main():
+    for _ in range(2_000):
+        await anext(running)
+
+running = asking()
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("program", [RUNNING, RUNNING_ASYNC])
+def test_a_generator_that_runs_just_now_can_be_asked_for(program: str) -> None:
     """Python 3.12 crashes when it is asked at that moment what the generator waits for: hence a process of its own."""
-    done = subprocess.run([sys.executable, "-c", RUNNING], capture_output=True, text=True, timeout=50, check=False)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=50, check=False)
     assert done.returncode == 0, done.stderr

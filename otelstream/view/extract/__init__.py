@@ -23,6 +23,11 @@ _ADD: dict[Signal, Callable[[Group, Dropped, Any, int], None]] = {
 def extract(signal: Signal, request: Any, now_ns: int) -> Batch:
     """What to keep of an ``Export…ServiceRequest``; ``now_ns`` judges its times."""
     batch = Batch(signal)
+    if signal is Signal.PROFILES:  # of which no record can be read by itself: their stacks are in one dictionary
+        from otelstream.view.extract.profiles import add_profiles  # noqa: PLC0415  # opentelemetry-proto may have none
+
+        add_profiles(batch, request, now_ns)
+        return batch
     of_resources, of_scopes, of_records = signal.fields
     add = _ADD[signal]
     for resource in getattr(request, of_resources):

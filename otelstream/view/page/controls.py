@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,7 +11,8 @@ from nicegui import ui
 from otelstream.view.model import Overview
 from otelstream.view.page.look import RANGES, Asked
 
-_ALL = "all"
+ALL = "all"
+"""The value of an option that leaves nothing out."""
 _STATES = ("open", "silent", "ended")
 _OUTCOMES = ("ok", "error", "cancelled", "deadline_exceeded", "abandoned", "open_at_exit")
 _AGES = {
@@ -36,10 +37,10 @@ class ScopeBar:
         self._end = end
         with ui.element("header").classes("bar"):
             ui.html("<h1>otelstream</h1>", sanitize=False)
-            self.service = _select("Service", {_ALL: "all services"}, _ALL, self._choose_service)
-            self.process = _select("Process", {_ALL: "all processes"}, _ALL, self._choose_process)
+            self.service = select("Service", {ALL: "all services"}, ALL, self._choose_service)
+            self.process = select("Process", {ALL: "all processes"}, ALL, self._choose_process)
             ui.element("div").classes("grow")
-            self.range = _select("Time range", list(RANGES), asked.range, self._choose_range)
+            self.range = select("Time range", list(RANGES), asked.range, self._choose_range)
             self.live = ui.switch("Live", value=True, on_change=self._choose_live).props('data-testid="live"')
             ui.button(icon="zoom_out_map", on_click=self.reset_zoom).props(
                 'flat round dense aria-label="Show the whole time range" data-testid="unzoom"'
@@ -51,14 +52,14 @@ class ScopeBar:
     def show(self, overview: Overview) -> None:
         """Offer what there is."""
         services = sorted({process.service for process in overview.processes})
-        _offer(self.service, {_ALL: "all services", **{f"s:{name}": name for name in services}})
+        offer(self.service, {ALL: "all services", **{f"s:{name}": name for name in services}})
         choice = self._asked.choice
         processes = {
             process.id: process.label + (" (gone)" if process.is_silent else "")
             for process in sorted(overview.processes, key=lambda process: -process.last)
             if choice.service in (None, process.service)
         }
-        _offer(self.process, {_ALL: "all processes", **processes})
+        offer(self.process, {ALL: "all processes", **processes})
 
     def stand_still(self) -> None:
         """The axis no longer follows the clock."""
@@ -78,13 +79,15 @@ class ScopeBar:
         self._changed()
 
     def _choose_service(self, value: Any) -> None:
-        service = None if value == _ALL else str(value).removeprefix("s:")
+        service = None if value == ALL else str(value).removeprefix("s:")
         self._asked.choice = replace(self._asked.choice, service=service, process=None)
-        self.process.value = _ALL
+        self._asked.stream = None
+        self.process.value = ALL
         self._look_anew()
 
     def _choose_process(self, value: Any) -> None:
-        self._asked.choice = replace(self._asked.choice, process=None if value == _ALL else int(value))
+        self._asked.choice = replace(self._asked.choice, process=None if value == ALL else int(value))
+        self._asked.stream = None
         self._look_anew()
 
     def _choose_range(self, value: Any) -> None:
@@ -118,10 +121,10 @@ class SearchBar:
             )
             self.method = ui.chip("", removable=True, on_value_change=self._any_method).props('data-testid="method"')
             self.method.set_visibility(False)
-            _select("State", {_ALL: "any state", **{name: name for name in _STATES}}, _ALL, self._state)
+            select("State", {ALL: "any state", **{name: name for name in _STATES}}, ALL, self._state)
             outcomes = {name: name.replace("_", " ") for name in _OUTCOMES}
-            _select("Outcome", {_ALL: "any outcome", **outcomes}, _ALL, self._outcome)
-            _select("Age", list(_AGES), "any age", lambda value: self._set(min_age=_AGES[value]))
+            select("Outcome", {ALL: "any outcome", **outcomes}, ALL, self._outcome)
+            select("Age", list(_AGES), "any age", lambda value: self._set(min_age=_AGES[value]))
 
     def choose_method(self, method: str) -> None:
         """Only the streams of ``method``."""
@@ -130,16 +133,20 @@ class SearchBar:
         self.method.set_visibility(True)
         self._set(method=method)
 
+    def any_method(self) -> None:
+        """The streams of all methods."""
+        self.method.value = False
+
     def _any_method(self, event: Any) -> None:
         if not event.value:
             self.method.set_visibility(False)
             self._set(method=None)
 
     def _state(self, value: Any) -> None:
-        self._set(state=None if value == _ALL else value)
+        self._set(state=None if value == ALL else value)
 
     def _outcome(self, value: Any) -> None:
-        self._set(outcome=None if value == _ALL else value)
+        self._set(outcome=None if value == ALL else value)
 
     def _set(self, **fields: Any) -> None:
         if "text" in fields:
@@ -149,18 +156,25 @@ class SearchBar:
         self._changed()
 
 
-def _select(label: str, options: dict[Any, str] | Sequence[str], value: Any, chosen: Callable[[Any], Any]) -> ui.select:
+def select(
+    label: str,
+    options: Mapping[Any, str] | Sequence[str],
+    value: Any,
+    chosen: Callable[[Any], Any],
+    name: str | None = None,
+) -> ui.select:
+    """``options`` by value; ``name`` is what programs that drive the page know it by, else made of ``label``."""
     made = ui.select(
-        options if isinstance(options, dict) else list(options),
+        dict(options) if isinstance(options, Mapping) else list(options),
         value=value,
         label=label,
         on_change=lambda event: chosen(event.value),
     )
-    return made.props(f'dense outlined options-dense data-testid="{label.lower().replace(" ", "-")}"').style(
-        "min-width: 130px"
-    )
+    name = name or label.lower().replace(" ", "-")
+    return made.props(f'dense outlined options-dense data-testid="{name}"').style("min-width: 130px")
 
 
-def _offer(select: ui.select, options: dict[Any, str]) -> None:
+def offer(select: ui.select, options: dict[Any, str]) -> None:
+    """Have these options, and keep what is chosen where it is one of them."""
     if select.options != options:
-        select.set_options(options, value=select.value if select.value in options else _ALL)
+        select.set_options(options, value=select.value if select.value in options else ALL)

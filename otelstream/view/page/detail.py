@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import tzinfo
 from typing import Any
 
@@ -27,7 +27,7 @@ _WINDOWS = (
 _EVENTS = (("time", "time"), ("name", "event"), ("type", "direction"), ("number", "number"), ("size", "size"))
 
 
-def show(detail: StreamDetail, jaeger: str | None, zone: tzinfo | None) -> ui.dialog:
+def show(detail: StreamDetail, jaeger: str | None, zone: tzinfo | None, show_memory: Callable[[], object]) -> ui.dialog:
     """Open the dialog. ``jaeger``: the address of its page, without a slash at the end."""
     row = detail.row
     with ui.dialog() as dialog, ui.card().style("width: 1100px; max-width: 96vw").props('role="dialog"'):
@@ -37,6 +37,8 @@ def show(detail: StreamDetail, jaeger: str | None, zone: tzinfo | None) -> ui.di
             ui.element("div").classes("grow")
             ui.button(icon="close", on_click=dialog.close).props('flat round dense aria-label="Close"')
         _facts(_about(detail, zone))
+        with ui.element("button").classes("link").on("click", dialog.close).on("click", show_memory):
+            ui.label("Memory of this stream")
         for trace in detail.traces if jaeger else ():
             ui.link(f"Trace {trace[:8]} in Jaeger", f"{jaeger}/trace/{trace}", new_tab=True)
         if detail.finding is not None:

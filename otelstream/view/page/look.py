@@ -13,6 +13,7 @@ from otelstream.view.model import (
     Overview,
     Process,
     StreamPage,
+    StreamRow,
     TimeRange,
     Verdict,
 )
@@ -21,6 +22,7 @@ from otelstream.view.store.reader import Reader
 RANGES = {"5 min": 300.0, "15 min": 900.0, "1 h": 3600.0, "6 h": 21600.0, "24 h": 86400.0, "all": None}
 """s to look back, by what the page calls it."""
 DEFAULT_RANGE = "15 min"
+STREAMS, MEMORY = "streams", "memory"
 _LEAST_RANGE_S = 10.0
 _MOST_MEMORIES = 8
 """Processes whose memory is drawn at once."""
@@ -40,6 +42,12 @@ class Asked:
     descending: bool = True
     page: int = 1
     rows: int = 20
+    tab: str = STREAMS
+    """What is below the picture: ``STREAMS`` or ``MEMORY``."""
+    growth: bool = False
+    """Of the memory: what grew in the range that is shown, not what is in use at its end."""
+    stream: StreamRow | None = None
+    """Whose memory only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,16 +100,21 @@ def axis(reader: Reader, overview: Overview, name: str, until: float | None = No
 
 
 def drawn(overview: Overview, choice: Choice, leaking: Collection[int]) -> list[Process]:
-    """The processes whose memory is drawn: those that are ``leaking``, by id, then those that are there, the newest
-    first. They stay, and in the same order, while no other comes.
+    """The processes whose memory is drawn: the first as they are ``ranked``.
+
+    They stay, and in the same order, while no other comes.
     """
+    return sorted(ranked(overview, choice, leaking)[:_MOST_MEMORIES], key=lambda each: each.id)
+
+
+def ranked(overview: Overview, choice: Choice, leaking: Collection[int]) -> list[Process]:
+    """The processes of the choice: those that are ``leaking``, by id, then those that are there, the newest first."""
     found = [
         process
         for process in overview.processes
         if choice.service in (None, process.service) and choice.process in (None, process.id)
     ]
-    ranked = sorted(found, key=lambda each: (each.id not in leaking, each.is_silent, -each.first, each.id))
-    return sorted(ranked[:_MOST_MEMORIES], key=lambda each: each.id)
+    return sorted(found, key=lambda each: (each.id not in leaking, each.is_silent, -each.first, each.id))
 
 
 def _within(zoom: TimeRange, whole: TimeRange) -> TimeRange:

@@ -10,16 +10,18 @@ from pathlib import Path
 from typing import Any
 
 from nicegui import background_tasks, run, ui
-from nicegui.events import GenericEventArguments, KeyEventArguments
+from nicegui.events import GenericEventArguments, KeyEventArguments, ValueChangeEventArguments
 
 from otelstream import wording
 from otelstream.view.chart.colours import DARK, LIGHT
 from otelstream.view.chart.options import Picture, height, options
-from otelstream.view.model import TimeRange, Verdict
+from otelstream.view.model import StreamRow, TimeRange, Verdict
 from otelstream.view.page import detail, empty, words
 from otelstream.view.page.controls import ScopeBar, SearchBar
 from otelstream.view.page.foot import foot
-from otelstream.view.page.look import Asked, Look, look
+from otelstream.view.page.heap_look import HeapLook, heap_look
+from otelstream.view.page.look import MEMORY, STREAMS, Asked, Look, look
+from otelstream.view.page.memory_tab import MemoryTab
 from otelstream.view.page.refresher import Refresher
 from otelstream.view.page.tables import MethodTable, StreamTable
 from otelstream.view.store.reader import Reader
@@ -77,14 +79,24 @@ class Page:
                 self._chart = ui.echart({}).props('data-testid="chart"').style("width: 100%; height: 400px")
                 self._chart.on("chart:datazoom", self._zoomed, ["start", "end", "batch"], throttle=0.2)
                 self._chart.on("chart:click", self._clicked, ["data"])
-            self._methods = MethodTable(self._choose_method)
-            with ui.element("section").classes("card").props('aria-label="Streams"'):
-                self._search = SearchBar(self._asked, self._changed)
-                self._streams = StreamTable(self._asked, self._changed, self._open_stream)
+            with ui.tabs().props("dense align=left") as self._tabs:
+                ui.tab(STREAMS, "Streams")
+                ui.tab(MEMORY, "Memory")
+            self._tabs.set_value(asked.tab)
+            self._tabs.on_value_change(self._choose_tab)
+            with ui.element("div").classes("panel").props('role="tabpanel"') as self._of_streams:
+                self._methods = MethodTable(self._choose_method)
+                with ui.element("section").classes("card").props('aria-label="Streams"'):
+                    self._search = SearchBar(self._asked, self._changed)
+                    self._streams = StreamTable(self._asked, self._changed, self._open_stream)
+            with ui.element("div").classes("panel").props('role="tabpanel"') as self._of_memory:
+                self._memory = MemoryTab(self._asked, self._changed, self._choose_method)
         self._foot = ui.label().classes("quiet").props('data-testid="foot"')
         ui.keyboard(on_key=self._key)
         self._detail: ui.dialog | None = None
         self._height = 0
+        self._heap: HeapLook | None = None
+        self._show_tab()
         self._last = first
         self._show(first)
         if setting.is_live:
@@ -114,9 +126,17 @@ class Page:
         background_tasks.create(self._refresher.changed())
 
     async def _look(self) -> None:
-        found = await run.io_bound(look, self._setting.reader, self._asked)
-        if found is not None and not self._refresher.is_outdated:  # None: the viewer is ending
+        read = await run.io_bound(self._read)
+        if read is not None and not self._refresher.is_outdated:  # None: the viewer is ending
+            found, self._heap = read
             self._show(found)
+
+    def _read(self) -> tuple[Look, HeapLook | None]:
+        """In a thread. The heap only where it is looked at: to read a profile takes longer than all the rest."""
+        found = look(self._setting.reader, self._asked)
+        if self._asked.tab != MEMORY:
+            return found, self._heap
+        return found, heap_look(self._setting.reader, self._asked, found, self._heap)
 
     def _show_trouble(self, sentence: str) -> None:
         seen = f" What you see is as of {words.clock(self._last.range.end, self._zone)}."
@@ -132,6 +152,8 @@ class Page:
         self._show_verdict(found.verdict)
         self._methods.show(found.methods)
         self._streams.show(found.streams, self._zone)
+        if self._heap is not None:
+            self._memory.show(self._heap, self._zone)
         self._foot.text = foot(found.overview, self._zone)
         self._draw(found)
 
@@ -193,10 +215,27 @@ class Page:
             ui.notify("This stream has left the capture: --max-size keeps the newest.")
             return
         with self._main:
-            self._detail = detail.show(found, self._setting.jaeger, self._zone)
+            self._detail = detail.show(found, self._setting.jaeger, self._zone, lambda: self._show_memory_of(found.row))
 
-    def _choose_method(self, method: str) -> None:
-        self._search.choose_method(method)
+    def _show_memory_of(self, stream: StreamRow) -> None:
+        self._asked.stream = stream
+        self._tabs.value = MEMORY
+        self._changed()
+
+    def _choose_tab(self, event: ValueChangeEventArguments[Any]) -> None:
+        self._asked.tab = event.value
+        self._show_tab()
+        self._changed()
+
+    def _show_tab(self) -> None:
+        self._of_streams.set_visibility(self._asked.tab == STREAMS)
+        self._of_memory.set_visibility(self._asked.tab == MEMORY)
+
+    def _choose_method(self, method: str | None) -> None:
+        if method is None:
+            self._search.any_method()
+        else:
+            self._search.choose_method(method)
 
     async def _key(self, event: KeyEventArguments) -> None:
         is_behind = self._detail is not None and self._detail.value
@@ -209,6 +248,8 @@ class Page:
             self._search.text.run_method("focus")
         elif name == "l":
             self._scope.live.set_value(not self._scope.live.value)
+        elif name == "m":
+            self._tabs.value = STREAMS if self._asked.tab == MEMORY else MEMORY
         elif name == "d":
             self._toggle_dark()
         elif name == "0":

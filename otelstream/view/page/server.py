@@ -15,7 +15,7 @@ from nicegui import ui
 from otelstream._version import __version__
 from otelstream.view import export_json
 from otelstream.view.model import Choice
-from otelstream.view.page import page
+from otelstream.view.page import heap_routes, page
 from otelstream.view.page.look import axis
 
 _Sort = Literal["age", "idle", "messages_per_s", "bytes_per_s", "retained"]
@@ -35,6 +35,8 @@ def application(setting: page.Setting) -> FastAPI:
     def capture() -> JSONResponse:
         overview = setting.reader.overview()
         return JSONResponse(export_json.to_dict(setting.reader, Choice(), axis(setting.reader, overview, "all")))
+
+    heap_routes.add(app, setting.reader)
 
     @ui.page("/")
     async def index() -> None:

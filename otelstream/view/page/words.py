@@ -7,7 +7,11 @@ from datetime import datetime, tzinfo
 from typing import Any
 
 from otelstream import wording
+from otelstream.profile.words import quantity
+from otelstream.view.intake import Signal
 from otelstream.view.model import MethodRow, StreamRow, WindowRow
+from otelstream.view.page.heap_look import HeapLook
+from otelstream.view.receive.services import SERVICES
 
 METHOD_COLUMNS = {
     "method": "method",
@@ -38,6 +42,13 @@ STREAM_COLUMNS = {
     "trace_id": "trace",
 }
 """The same of ``stream_row``."""
+NO_PROFILE = (
+    "No heap profile has come. Start the service with OTEL_PYTHON_OTELSTREAM_PROFILES=otlp, and it sends one a minute."
+)
+if Signal.PROFILES not in SERVICES:
+    NO_PROFILE = (
+        "No heap profile can come: the opentelemetry-proto of this viewer has none. pip install -U opentelemetry-proto"
+    )
 NOTHING = "–"  # noqa: RUF001  # a dash, as tables have it
 
 
@@ -128,6 +139,24 @@ def window_row(row: WindowRow, zone: tzinfo | None = None) -> dict[str, Any]:
         "delta": size(row.memory_delta, signed=True),
         "retained": number(row.retained),
     }
+
+
+def heap(found: HeapLook, zone: tzinfo | None = None) -> str:
+    """What the Memory tab shows, or why it shows nothing."""
+    if found.process is None or found.newest is None:
+        return NO_PROFILE
+    name, time = found.process.label, clock(found.newest.time, zone)
+    if found.selection is None:
+        return (
+            f"{name}: no two heap profiles of this time range can be compared: choose a longer one, or wait a minute "
+            "for the next."
+        )
+    if not found.tables:
+        return f"{name}, {time}: none of what is selected is in this profile, which has one block of memory in many."
+    if found.base is None:
+        return f"{name}, {time}: {quantity(found.total, found.newest.unit)} in use, estimated from a sample."
+    grown = quantity(found.total, found.newest.unit, signed=True)
+    return f"{name}, {clock(found.base.time, zone)} to {time}: {grown}, estimated from a sample."
 
 
 def attribute(value: Any) -> str:

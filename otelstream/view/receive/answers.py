@@ -2,38 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import Any
 
-from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceResponse
-from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceResponse
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
+from google.protobuf.message import Message
 
 from otelstream.view.intake import Busy, Signal, Taken
+from otelstream.view.receive.services import SERVICES
 
 COMMIT_TIMEOUT_S = 10.0
 """Waited for what was taken to be committed; an SDK has given up by then, and sends it again."""
 
-ExportResponse: TypeAlias = "ExportTraceServiceResponse | ExportMetricsServiceResponse | ExportLogsServiceResponse"
 
-
-def response_to(signal: Signal, taken: Taken) -> ExportResponse:
+def response_to(signal: Signal, taken: Taken) -> Message:
     """The ``Export…ServiceResponse``, with what was rejected as its partial success."""
-    response: ExportResponse
-    if signal is Signal.TRACES:
-        response = ExportTraceServiceResponse()
-        if taken.rejected:
-            response.partial_success.rejected_spans = taken.rejected
-    elif signal is Signal.METRICS:
-        response = ExportMetricsServiceResponse()
-        if taken.rejected:
-            response.partial_success.rejected_data_points = taken.rejected
-    else:
-        response = ExportLogsServiceResponse()
-        if taken.rejected:
-            response.partial_success.rejected_log_records = taken.rejected
+    service = SERVICES[signal]
+    response: Any = service.response()
     if taken.rejected:
+        setattr(response.partial_success, service.rejected, taken.rejected)
         response.partial_success.error_message = taken.why
-    return response
+    return response  # type: ignore[no-any-return]
 
 
 def too_slow() -> Busy:

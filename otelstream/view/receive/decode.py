@@ -10,16 +10,14 @@ import zlib
 from collections.abc import Callable
 from http import HTTPStatus
 from itertools import chain
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
-from google.protobuf.message import DecodeError
-from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
-from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from google.protobuf.message import DecodeError, Message
 
 from otelstream.view.extract.metrics import points_in
 from otelstream.view.intake import Reason, Signal
 from otelstream.view.receive import otlp_json
+from otelstream.view.receive.services import SERVICES
 
 LIMIT = 16 * 1024 * 1024
 """By of a request, as sent and once decompressed. An SDK's batch has 512 spans: 32 KiB for each, twice what an
@@ -27,22 +25,17 @@ interval span with all its message events takes. The Collector takes 4 MiB over 
 JSON_LIMIT = 4 * 1024 * 1024
 """By of a request in JSON, of which a byte takes up to 1 µs to read."""
 RECORDS_LIMIT = 250_000
-"""Resources, scopes, spans with their events and links, metrics with their points, and log records of a request. An
-empty span is 2 By, and 165 when it is read: as many as fit into ``LIMIT`` take 1.4 GB. The Collector's batches have
-8192, and a span with all its message events 130."""
+"""Resources, scopes, spans with their events and links, metrics with their points, log records, profiles with their
+samples and what those are made of, of a request. An empty span is 2 By, and 165 when it is read: as many as fit into
+``LIMIT`` take 1.4 GB. The Collector's batches have 8192, and a span with all its message events 130."""
 PROTOBUF = "application/x-protobuf"
 JSON = "application/json"
 
-ExportRequest: TypeAlias = "ExportTraceServiceRequest | ExportMetricsServiceRequest | ExportLogsServiceRequest"
-_REQUESTS: dict[Signal, type[ExportTraceServiceRequest | ExportMetricsServiceRequest | ExportLogsServiceRequest]] = {
-    Signal.TRACES: ExportTraceServiceRequest,
-    Signal.METRICS: ExportMetricsServiceRequest,
-    Signal.LOGS: ExportLogsServiceRequest,
-}
 _PARTS: dict[Signal, Callable[[Any], int]] = {
     Signal.TRACES: lambda span: len(span.events) + len(span.links),
     Signal.METRICS: points_in,
     Signal.LOGS: lambda _record: 0,
+    Signal.PROFILES: lambda profile: len(profile.samples),
 }
 _ONE_AT_A_TIME = threading.Lock()
 """Held while protobuf is read, so that what is too much when it is read comes once."""
@@ -62,7 +55,7 @@ class Undecodable(Exception):
 class Decoded(NamedTuple):
     """A request, and how much it was."""
 
-    request: ExportRequest
+    request: Message
     size: int
     """By, decompressed."""
 
@@ -114,10 +107,10 @@ def too_large(limit: int = LIMIT) -> Undecodable:
     return _too_much(f"The request is larger than {limit // 1024 // 1024} MiB")
 
 
-def _from_protobuf(signal: Signal, body: bytes) -> ExportRequest:
+def _from_protobuf(signal: Signal, body: bytes) -> Message:
     if len(body) > LIMIT:
         raise too_large()
-    request = _REQUESTS[signal]()
+    request = SERVICES[signal].request()
     with _ONE_AT_A_TIME:
         try:
             request.ParseFromString(body)
@@ -127,10 +120,10 @@ def _from_protobuf(signal: Signal, body: bytes) -> ExportRequest:
     return request
 
 
-def _from_json(signal: Signal, body: bytes) -> ExportRequest:
+def _from_json(signal: Signal, body: bytes) -> Message:
     if len(body) > JSON_LIMIT:
         raise too_large(JSON_LIMIT)
-    request = _REQUESTS[signal]()
+    request = SERVICES[signal].request()
     try:
         otlp_json.parse(body, request)
     except otlp_json.NotOtlp as error:
@@ -139,7 +132,7 @@ def _from_json(signal: Signal, body: bytes) -> ExportRequest:
     return request
 
 
-def _check_count(request: ExportRequest, signal: Signal) -> None:
+def _check_count(request: Message, signal: Signal) -> None:
     count = 0
     messages: list[Any] = [request]
     for name in signal.fields:
@@ -150,8 +143,17 @@ def _check_count(request: ExportRequest, signal: Signal) -> None:
         messages = list(chain.from_iterable(nested))
     else:
         count += sum(map(_PARTS[signal], messages))
+    if signal is Signal.PROFILES and count <= RECORDS_LIMIT:
+        count += _size_of_dictionary(request)
     if count > RECORDS_LIMIT:
         raise _too_much(f"The request has more than {RECORDS_LIMIT:,} records and parts of them")
+
+
+def _size_of_dictionary(request: Any) -> int:
+    """What the samples of profiles are made of; how deep their stacks are is checked where those are read."""
+    dictionary = request.dictionary
+    tables = [getattr(dictionary, field.name) for field in dictionary.DESCRIPTOR.fields]
+    return sum(map(len, tables)) + sum(len(location.lines) for location in dictionary.location_table)
 
 
 def _too_much(what: str) -> Undecodable:

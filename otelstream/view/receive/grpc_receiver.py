@@ -14,15 +14,13 @@ from typing import NoReturn
 import grpc
 from google.rpc.error_details_pb2 import RetryInfo  # type: ignore[import-untyped]  # has stubs, but no py.typed
 from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]  # has stubs, but no py.typed
-from opentelemetry.proto.collector.logs.v1 import logs_service_pb2
-from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2
-from opentelemetry.proto.collector.trace.v1 import trace_service_pb2
 
 from otelstream.view.access import Access, Refused
 from otelstream.view.intake import Busy, Intake, Reason, Signal
 from otelstream.view.receive import decode
 from otelstream.view.receive.answers import COMMIT_TIMEOUT_S, response_to, too_slow
 from otelstream.view.receive.listening import PortBusy, bind
+from otelstream.view.receive.services import SERVICES
 
 MESSAGE_TIMEOUT_S = 10.0
 """For the message of a call to arrive."""
@@ -42,18 +40,11 @@ _OPTIONS = (
     # grpcio 1.60 unpacks all of a message before it looks at the limit: 1 MB of gzip took 1 GB of memory.
     ("grpc.per_message_decompression", 0),
 )
-_METHODS = {
-    f"/{module.DESCRIPTOR.services_by_name[service].full_name}/Export": signal
-    for signal, module, service in (
-        (Signal.TRACES, trace_service_pb2, "TraceService"),
-        (Signal.METRICS, metrics_service_pb2, "MetricsService"),
-        (Signal.LOGS, logs_service_pb2, "LogsService"),
-    )
-}
+_METHODS = {f"/{service.name}/Export": signal for signal, service in SERVICES.items()}
 
 
 class GrpcReceiver:
-    """``Export`` of traces, metrics and logs, on threads named ``otelstream-view-grpc``.
+    """``Export`` of traces, metrics, logs and profiles, on threads named ``otelstream-view-grpc``.
 
     Raises ``ValueError`` for another ``host`` than loopback without a ``token``.
     """

@@ -25,6 +25,7 @@ from otelstream.view.receive import decode
 from otelstream.view.receive.answers import COMMIT_TIMEOUT_S, response_to, too_slow
 from otelstream.view.receive.http_protocol import BoundedProtocol
 from otelstream.view.receive.listening import listen
+from otelstream.view.receive.services import SERVICES
 
 BODY_TIMEOUT_S = 10.0
 """For the body of a request to arrive, as an SDK waits for an export."""
@@ -42,11 +43,11 @@ _DRAINED = 1024 * 1024
 """By that a refused sender may still send, and"""
 _DRAINED_S = 1.0
 """s that it has for it, so that it reads the refusal before the connection is gone."""
-_PATHS = {f"/v1/{signal.value}": signal for signal in Signal}
+_PATHS = {service.path: signal for signal, service in SERVICES.items()}
 
 
 class HttpReceiver:
-    """POST of ``/v1/traces``, ``/v1/metrics`` and ``/v1/logs``, on threads named ``otelstream-view-http``."""
+    """POST of traces, metrics, logs and profiles, on threads named ``otelstream-view-http``."""
 
     def __init__(self, intake: Intake, host: str, port: int, access: Access) -> None:
         self._intake = intake

@@ -30,6 +30,7 @@ _WITH_IDS = (
     (*_SPANS, "links"),
     ("resourceLogs", "scopeLogs", "logRecords"),
     *((*points, "exemplars") for points in _POINTS),
+    ("dictionary", "linkTable"),
 )
 """Where the messages are that have ids."""
 

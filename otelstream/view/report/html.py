@@ -24,6 +24,7 @@ from otelstream.view.chart.options import Picture, height, options
 from otelstream.view.model import Choice, FindingRow, MethodRow, StreamRow
 from otelstream.view.page import words
 from otelstream.view.page.foot import foot
+from otelstream.view.page.heap_look import HeapLook, heap_look
 from otelstream.view.page.look import Asked, Look, look
 from otelstream.view.store.reader import Reader
 
@@ -55,6 +56,7 @@ def render(reader: Reader, name: str, choice: Choice | None = None) -> str:
         script=(_HERE / "report.js").read_text(encoding="utf-8"),
         methods=_table("methods", words.METHOD_COLUMNS, map(_method, found.methods)),
         streams=_table("streams", words.STREAM_COLUMNS, map(_stream, found.streams.rows)),
+        heap=_heap(heap_look(reader, asked, found)),
         streams_title=escape(_count(found)),
         foot=escape(_foot(found)),
     )
@@ -121,6 +123,21 @@ def _stream(row: StreamRow) -> _Row:
         "retained": row.retained or 0,
     }
     return {name: (str(values[name]), sorted_by.get(name)) for name in words.STREAM_COLUMNS}
+
+
+def _heap(found: HeapLook) -> str:
+    """Where the memory is by the newest profile; nothing where none has come."""
+    if not found.tables:
+        return ""
+    tables = "".join(_heap_table(*table) for table in found.tables)
+    return f"<h2>Memory</h2><p>{escape(words.heap(found, timezone.utc))}</p>{tables}"
+
+
+def _heap_table(title: str, rows: list[list[str]]) -> str:
+    header, *rest = rows
+    body = ({name: (cell, None) for name, cell in zip(header, row, strict=True)} for row in rest)
+    table = _table("", {name: name for name in header}, body)
+    return f'<p class="quiet">{escape(title)}</p><div class="wide">{table}</div>'
 
 
 def _number(value: Any) -> float | None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from otelstream.view.store.lock import Lock, Locked
-from otelstream.view.store.schema import APPLICATION_ID, TABLES, VERSION
+from otelstream.view.store.schema import APPLICATION_ID, PROFILE_TABLES, TABLES, VERSION
 
 BUSY_S = 0.5
 """How long a statement waits for another connection. Nobody but us writes; a checkpoint or a backup is over soon."""
@@ -77,6 +77,7 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
             f"BEGIN IMMEDIATE; {TABLES} "
             f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {VERSION}; COMMIT;"
         )
+    connection.executescript(f"BEGIN IMMEDIATE; {PROFILE_TABLES} COMMIT;")
 
 
 def open_for_reading(path: Path) -> sqlite3.Connection:

@@ -1,4 +1,8 @@
-"""What leaves when a capture reaches its size: the oldest ended streams first, open ones never."""
+"""What leaves when a capture reaches its size: the oldest ended streams first, open ones never.
+
+Metric points and profiles, where either are more than a quarter of it, leave before. Profiles are thinned out, the
+older the more, so that the first of a process, its newest, and some of every time between are there to be compared.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +15,12 @@ from otelstream.view.store.transaction import transaction
 _SILENT_NS = 600 * 10**9
 _STREAMS = 50
 _WINDOWS = 500
+_SNAPSHOTS = 5
 """At most in one transaction, so that it takes some ms."""
 _SLACK = 50  # this part of the size is freed beyond what is wanted: not each transaction is to make room
 _POINT_SIZE = 40  # By of a row of ``point``, with its share of half-filled pages
-_POINTS_SHARE = 4
+_SHARE = 4
+"""Metric points, and profiles, may each take this part of the size before they leave rather than streams."""
 
 _ENDED = "SELECT id, windows FROM stream WHERE end_ns IS NOT NULL ORDER BY end_ns LIMIT ?"
 _SILENT = """
@@ -37,11 +43,22 @@ _OF_STREAM = (
     "DELETE FROM stream_span WHERE stream = ?",
     "DELETE FROM stream WHERE id = ?",
 )
+_CLOSE_SNAPSHOTS = """
+WITH placed AS (
+  SELECT id, time_ns, row_number() OVER (series ORDER BY time_ns) AS number, max(time_ns) OVER series AS newest_ns,
+    lag(time_ns) OVER (series ORDER BY time_ns) AS before_ns, lead(time_ns) OVER (series ORDER BY time_ns) AS after_ns
+  FROM snapshot WINDOW series AS (PARTITION BY process, kind, types)
+)
+SELECT id FROM placed WHERE number % 2 = 0 AND after_ns IS NOT NULL
+ORDER BY 1.0 * (after_ns - before_ns) / (newest_ns - time_ns) LIMIT ?
+"""
+_OLDEST_SNAPSHOT = "SELECT id FROM snapshot ORDER BY time_ns LIMIT 1"
 _UNUSED_SERIES = "DELETE FROM series WHERE NOT EXISTS (SELECT 1 FROM point WHERE series = series.id)"
 _UNUSED_PROCESS = """
 DELETE FROM process WHERE arrived_ns < ?
 AND NOT EXISTS (SELECT 1 FROM stream WHERE process = process.id)
 AND NOT EXISTS (SELECT 1 FROM series WHERE process = process.id)
+AND NOT EXISTS (SELECT 1 FROM snapshot WHERE process = process.id)
 """
 _UNUSED_FINDING = "DELETE FROM finding WHERE NOT EXISTS (SELECT 1 FROM process WHERE id = process)"
 
@@ -79,9 +96,11 @@ class Room:
         steps = (
             self._drop_useless_points,
             self._drop_points_beyond_share,
+            self._drop_snapshots_beyond_share,
             self._drop_ended,
             self._drop_silent,
             self._drop_useless_points,
+            self._drop_snapshots,
             self._drop_details,
             self._drop_oldest_series,
         )
@@ -149,7 +168,7 @@ class Room:
     def _drop_points_beyond_share(self) -> bool:
         if self._points is None:  # reads the whole table: once
             self._points = self._one("SELECT count(*) FROM point") or 0
-        if self._points * _POINT_SIZE * _POINTS_SHARE <= self._max_size:
+        if self._points * _POINT_SIZE * _SHARE <= self._max_size:
             return False
         return self._drop_oldest_points()
 
@@ -172,6 +191,18 @@ class Room:
         if self._points is not None:
             self._points -= count
         return count > 0
+
+    def _drop_snapshots_beyond_share(self) -> bool:
+        size = self._one("SELECT sum(size) FROM snapshot") or 0
+        return size * _SHARE > self._max_size and self._drop_snapshots()
+
+    def _drop_snapshots(self) -> bool:
+        """Those that are closest to others for their age; when each process has only two, the oldest of all."""
+        ids = self._connection.execute(_CLOSE_SNAPSHOTS, (_SNAPSHOTS,)).fetchall()
+        ids = ids or self._connection.execute(_OLDEST_SNAPSHOT).fetchall()
+        self._connection.executemany("DELETE FROM snapshot_profile WHERE snapshot = ?", ids)
+        self._connection.executemany("DELETE FROM snapshot WHERE id = ?", ids)
+        return bool(ids)
 
     def _drop_details(self) -> bool:
         """Only open streams are left: of their oldest windows the numbers stay, the messages leave."""

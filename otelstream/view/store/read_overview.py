@@ -6,9 +6,11 @@ from otelstream.view.intake import Reason
 from otelstream.view.model import Dropped, Overview
 from otelstream.view.store.prune import used
 from otelstream.view.store.read_scope import LATEST_NS, S, Scope
+from otelstream.view.store.read_snapshots import has_profiles
 
 _FIRST_POINT = "SELECT MIN((SELECT MIN(time_ns) FROM point WHERE series = s.id)) FROM series s"
 _FIRST_END = "SELECT MIN(end_ns) FROM stream WHERE end_ns IS NOT NULL"
+_FIRST_SNAPSHOT = "SELECT MIN(time_ns) FROM snapshot"
 # Only a stream that began before all else can have a window that ended before it.
 _FIRST_WINDOW = """
 SELECT MIN((SELECT end_ns FROM window WHERE stream = s.id ORDER BY start_ns LIMIT 1)) FROM stream s
@@ -33,7 +35,8 @@ def overview(scope: Scope) -> Overview:
 
 def _first_sign(scope: Scope) -> float | None:
     """``Overview.first``."""
-    found = [scope.connection.execute(query).fetchone()[0] for query in (_FIRST_POINT, _FIRST_END)]
+    queries = (_FIRST_POINT, _FIRST_END, *([_FIRST_SNAPSHOT] if has_profiles(scope) else []))
+    found = [scope.connection.execute(query).fetchone()[0] for query in queries]
     known = min((time_ns for time_ns in found if time_ns is not None), default=None)
     before = LATEST_NS if known is None else known
     window_ns = scope.connection.execute(_FIRST_WINDOW, (before,)).fetchone()[0]

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from otelstream.profile.model import Profile
 from otelstream.view.model import (
     Choice,
     FindingRow,
@@ -21,6 +22,7 @@ from otelstream.view.model import (
     TimeRange,
     Verdict,
 )
+from otelstream.view.snapshots import Selection, Snapshot
 from otelstream.view.store.files import check, open_for_reading
 from otelstream.view.store.read_detail import stream
 from otelstream.view.store.read_findings import findings
@@ -29,6 +31,7 @@ from otelstream.view.store.read_memory import memory
 from otelstream.view.store.read_methods import methods
 from otelstream.view.store.read_overview import overview
 from otelstream.view.store.read_scope import S, Scope, open_scope
+from otelstream.view.store.read_snapshots import kept, snapshots
 from otelstream.view.store.read_streams import streams
 from otelstream.view.store.read_verdict import verdict
 
@@ -111,6 +114,17 @@ class Reader:
         """One sentence on the processes that are chosen, whichever of their streams are."""
         with self._scope() as scope:
             return verdict(scope, choice, time_range)
+
+    def snapshots(self, processes: Sequence[int], time_range: TimeRange) -> list[Snapshot]:
+        """The profiles of processes by id, without their stacks, in order of time."""
+        with self._scope() as scope:
+            return snapshots(scope, processes, time_range)
+
+    def profile(self, selection: Selection) -> Profile | None:
+        """None when it is not, or no longer, there. Raises ``ValueError`` for two that can't be compared."""
+        with self._scope() as scope:
+            found = kept(scope, selection)
+        return None if found is None else found.read()
 
     @contextmanager
     def _scope(self) -> Iterator[Scope]:

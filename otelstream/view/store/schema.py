@@ -113,3 +113,22 @@ CREATE TABLE dropped (
   example TEXT NOT NULL
 );
 """
+PROFILE_TABLES = """
+CREATE TABLE IF NOT EXISTS snapshot (  -- a profile
+  id INTEGER PRIMARY KEY,
+  process INTEGER NOT NULL REFERENCES process(id),
+  kind TEXT NOT NULL,             -- heap, cpu or other: by its types
+  types TEXT NOT NULL,            -- what it counts: inuse_objects inuse_space
+  time_ns INTEGER NOT NULL,
+  duration_ns INTEGER NOT NULL,   -- 0 for a state, as the heap is one
+  unit TEXT NOT NULL,             -- of the last of its types: bytes
+  total INTEGER NOT NULL,         -- of the last of its types, all samples together
+  size INTEGER NOT NULL,          -- By of the profile as it is kept
+  UNIQUE (process, kind, time_ns, types)
+);
+CREATE TABLE IF NOT EXISTS snapshot_profile (
+  snapshot INTEGER PRIMARY KEY REFERENCES snapshot(id),
+  profile BLOB NOT NULL           -- pprof's file format, gzipped
+);
+"""
+"""Not in captures of 0.1.0: the writer adds them to one that it goes on with, a reader does without."""

@@ -10,6 +10,7 @@ from otelstream.view.intake import Reason
 from otelstream.view.rows import Batch, Dropped, Group
 from otelstream.view.store.points import PointWriter
 from otelstream.view.store.processes import write_dropped, write_findings, write_process
+from otelstream.view.store.snapshots import write_snapshots
 from otelstream.view.store.streams import StreamWriter
 
 _OPEN = "SELECT 1 FROM stream WHERE trace_id = ? AND span_id = ? AND end_ns IS NULL"
@@ -51,6 +52,7 @@ class BatchWriter:
                         known.append((process, group))
                         points.write(process, group, dropped)
                         write_findings(self._connection, process, group.findings)
+                        write_snapshots(self._connection, process, group.snapshots)
                 all_dropped.append(dropped)
             if any(group.streams or group.windows for _, group in known):
                 StreamWriter(self._connection, self._free("stream"), self._free("window")).write(known)

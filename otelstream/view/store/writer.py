@@ -27,7 +27,8 @@ _MOST_AT_ONCE = 8 * 2**20
 _PART_AT_ONCE = 16  # or this part of the capture's size
 _ROW_SIZE = 400
 _POINT_SIZE = 100
-_SPLIT_SIZE = 16 * 4096
+_PAGE_SIZE = 4096
+_SPLIT_SIZE = 16 * _PAGE_SIZE
 """By of a record's row with its index entries, and of new pages in all tables and indexes, at worst."""
 _WAL_MOST = 64 * 2**20
 """By: readers that never pause keep SQLite from starting its log anew; when it has grown by this, we wait for them."""
@@ -132,6 +133,9 @@ def _size_of(item: Waiting) -> int:
         # As if each were of a new series, whose attributes stand in the table and in its index.
         told = sum(len(point.attributes) for group in item.batch.groups for point in group.points)
         return records * _POINT_SIZE + 2 * told
+    if item.batch.signal is Signal.PROFILES:
+        kept = [snapshot.profile for group in item.batch.groups for snapshot in group.snapshots]
+        return sum(map(len, kept)) + len(kept) * (_ROW_SIZE + _PAGE_SIZE)
     return 2 * item.size + records * _ROW_SIZE if records else 0  # spans of over half a page have one each
 
 

@@ -12,10 +12,11 @@ from google.rpc.status_pb2 import Status
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
 from otelstream.view.access import Access
-from otelstream.view.intake import Busy, Reason, Signal, Taken
+from otelstream.view.intake import Busy, Reason, Taken
 from otelstream.view.receive import CannotListen, HttpReceiver, PortBusy
 from otelstream.view.receive import http_receiver as module
 from otelstream.view.receive.decode import JSON, LIMIT, PROTOBUF
+from otelstream.view.receive.services import SERVICES
 from tests.integration.view.by_hand import answer_on, connection_to, head, is_closed, post
 from tests.integration.view.receiving import Kept, http_receiver
 
@@ -41,14 +42,14 @@ def test_a_connection_is_kept_for_the_next_request_and_json_may_be_compressed() 
     kept = Kept()
     with http_receiver(kept) as receiver:
         connection = HTTPConnection("127.0.0.1", receiver.port, timeout=20)
-        for signal in Signal:
+        for service in SERVICES.values():
             headers = {"Content-Type": f"{JSON}; charset=utf-8", "Content-Encoding": "gzip"}
-            connection.request("POST", f"/v1/{signal.value}", gzip.compress(b"{}"), headers)
+            connection.request("POST", service.path, gzip.compress(b"{}"), headers)
             used = connection.sock
             assert connection.getresponse().read() == b"{}"
             assert connection.sock is used
         connection.close()
-    assert [signal for signal, _, _ in kept.requests] == list(Signal)
+    assert [signal for signal, _, _ in kept.requests] == list(SERVICES)
 
 
 def test_busy_is_503_with_whole_seconds_to_wait() -> None:

@@ -30,6 +30,7 @@ UPGRADE = {
     "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
 }
 PATHS = ["/", "/api/live", "/api/capture", SOCKET + "polling", SOCKET + "websocket", "/favicon.ico", "/nothing"]
+PATHS += ["/memory/flame?snapshot=1", "/memory/profile?snapshot=1"]
 EMPTY = ExportTraceServiceRequest().SerializeToString()
 
 

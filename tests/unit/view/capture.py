@@ -12,6 +12,7 @@ from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 from opentelemetry.proto.metrics.v1.metrics_pb2 import Metric
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
+from otelstream.profile.model import Profile
 from otelstream.testing import FakeClock
 from otelstream.view.intake import Signal, Taken
 from otelstream.view.store.files import open_for_reading
@@ -41,6 +42,11 @@ class Capture:
 
     def send_logs(self, *records: LogRecord, **resource: Any) -> Taken:
         return self.take(Signal.LOGS, logs(*records, **resource))
+
+    def send_profile(self, profile: Profile, **values: Any) -> Taken:
+        from tests.heap_feed import process, request  # which skips where opentelemetry-proto has no profiles
+
+        return self.take(Signal.PROFILES, request(profile, process(**values)))
 
     def rows(self, sql: str, *parameters: Any) -> list[Any]:
         return self._reader.execute(sql, parameters).fetchall()

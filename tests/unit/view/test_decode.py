@@ -25,6 +25,7 @@ from otelstream.view.receive.decode import (
     Undecodable,
     decode,
 )
+from otelstream.view.receive.services import SERVICES
 
 
 def spans(*names: str) -> bytes:
@@ -187,6 +188,24 @@ def test_the_parts_of_records_count() -> None:
         assert decode(signal, enough, PROTOBUF, "").size == len(enough)
 
 
+@pytest.mark.skipif(Signal.PROFILES not in SERVICES, reason="this opentelemetry-proto has no profiles")
+@pytest.mark.parametrize("table", ["samples", "locations", "strings", "lines"])
+def test_what_samples_are_made_of_counts(table: str) -> None:
+    def request(count: int) -> bytes:
+        return {
+            "samples": field(0x0A, field(0x12, field(0x12, b"\x12\x00" * count))),
+            "locations": field(0x12, b"\x12\x00" * count),
+            "strings": field(0x12, b"\x2a\x00" * count),
+            "lines": field(0x12, field(0x12, b"\x1a\x00" * count)),
+        }[table]
+
+    with pytest.raises(Undecodable) as raised:
+        decode(Signal.PROFILES, request(RECORDS_LIMIT + 1), PROTOBUF, "")
+    assert raised.value.reason is Reason.TOO_LARGE
+    enough = request(RECORDS_LIMIT - 3)
+    assert decode(Signal.PROFILES, enough, PROTOBUF, "").size == len(enough)
+
+
 # Whatever is sent
 
 
@@ -195,7 +214,7 @@ def test_a_refusal_says_nothing_of_what_was_sent() -> None:
         assert "secret" not in refusal(body, content_type).why
 
 
-@given(st.binary(max_size=64), st.sampled_from(Signal), st.sampled_from(["", "gzip", "deflate"]))
+@given(st.binary(max_size=64), st.sampled_from(list(SERVICES)), st.sampled_from(["", "gzip", "deflate"]))
 def test_any_bytes_are_read_or_refused(body: bytes, signal: Signal, encoding: str) -> None:
     try:
         decode(signal, body, PROTOBUF, encoding)

@@ -39,7 +39,8 @@ def make(filled: Filled) -> Reader:
 
 def test_everything_of_a_capture(filled: Filled) -> None:
     found = strict(export_json.to_dict(make(filled), Choice(), at(0, 600)))
-    assert list(found) == ["range", "processes", "dropped", "verdict", "findings", "methods", "streams", "memory"]
+    keys = ["range", "processes", "dropped", "verdict", "findings", "methods", "streams", "memory", "snapshots"]
+    assert list(found) == keys
     assert found["range"] == {"start": T0, "end": T0 + 600}
     assert [(each["label"], each["attributes"]) for each in found["processes"]] == [
         ("shop · 01234567", {"pid": 7, "x": None}),
