@@ -100,12 +100,16 @@ static bool is_first(Hook *hook) {
     return found.malloc == hook_malloc && found.ctx == hook;
 }
 
-/* Who came after us has us in his chain: only being called tells that. */
+/* Who came after us has us in his chain: only being called tells that. No sample may come in between, for then what is
+   left is drawn anew, and may be what it was before. */
 static bool is_called(const Hook *hook) {
     int64_t left = sampler.left;
+    sampler.left = INT64_MAX;
     if (hook->domain == PYMEM_DOMAIN_MEM) PyMem_Free(PyMem_Malloc(16));
     else PyObject_Free(PyObject_Malloc(16));
-    return sampler.left != left;
+    bool is_counted = sampler.left != INT64_MAX;
+    sampler.left = left;
+    return is_counted;
 }
 
 static bool is_pythons(const Entry *entry, int64_t Py_UNUSED(none)) { return entry->kind != PROTOBUF; }
