@@ -289,6 +289,8 @@ class Diagnosis:
             )
 
     def _limits(self) -> Iterator[str]:
+        if PROFILER.missing is not None and self._config.heap_sample_bytes:
+            yield f"There is no heap profile, and messages are counted by samples. {PROFILER.missing}"
         if not self._config.retained_samples:
             yield f"Messages are not followed: {PREFIX}RETAINED_SAMPLES is 0."
         if self._split.missing is not None:

@@ -135,6 +135,8 @@ class Process:
         else:
             facts = [grew, f"{_PARTS[kind]} by {wording.size(part.per_minute * minutes)}, {unexplained}"]
         start, end = self.samples[bisect_left(self.minutes, leak.since)], self.samples[-1]
+        if kind is Kind.NATIVE_GROWTH and end.protobuf is None:
+            facts.append("it may be protobuf's, or Python's larger objects: only the heap profile tells them apart")
         carried = {key: row.messages - start.of(key).messages for key, row in end.methods.items()}
         busy = [key for key, count in carried.items() if count > 0]
         method = side = None

@@ -20,7 +20,7 @@ CLAIMS = {
     Kind.THREAD_OUTLIVING: "starts threads that outlive their calls",
     Kind.PYTHON_GROWTH: "Python's objects grow",
     Kind.PROTOBUF_GROWTH: "protobuf's memory grows",
-    Kind.NATIVE_GROWTH: "Memory outside Python's objects grows",
+    Kind.NATIVE_GROWTH: "Native memory grows",
     Kind.MEMORY_GROWTH: "Memory grows",
     Kind.FRAGMENTATION: "The allocators keep more and more of what was freed",
 }

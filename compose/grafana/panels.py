@@ -78,9 +78,10 @@ def memory() -> timeseries.Panel:
         parts.series(
             "Memory",
             "bytes",
-            "Filled: what the process's memory is made of. `python` holds Python's objects, `native` is in use by C "
-            "code (protobuf and gRPC among it), `allocator_free` was freed and is kept by the allocator, `other` is "
-            "code, stacks and mappings. RSS: as the kernel sees it. Limit: of the containers. All processes together.",
+            "Filled: what the process's memory is made of. `python` holds Python's objects, `protobuf` its messages, "
+            "`native` is in use by other C code, as gRPC (and protobuf, where services run without the heap profiler), "
+            "`allocator_free` was freed and is kept by the allocator, `other` is code, stacks and mappings. RSS: as "
+            "the kernel sees it. Limit: of the containers. All processes together.",
         )
         .height(9)
         .axis_width(parts.AXIS_WIDTH)

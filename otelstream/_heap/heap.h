@@ -81,6 +81,7 @@ PyObject *snapshot(PyObject *, PyObject *since_ns);
 /* hooks.c */
 bool may_run(void);
 void sample(void *block, size_t size, enum kind);
+bool hooks_are_called(void);
 bool hooks_check(void);
 void hooks_remove(void);
 PyObject *print_pymalloc(PyObject *, PyObject *stream);

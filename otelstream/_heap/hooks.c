@@ -4,25 +4,25 @@
 
 typedef struct {
     PyMemAllocatorDomain domain;
-    PyMemAllocatorEx next; /* who was there before us: every block is his, with nothing of ours in it */
+    PyMemAllocatorEx ours, next; /* next: who was there before us; every block is his, with nothing of ours in it */
 } Hook;
 
-static Hook hooks[] = {{.domain = PYMEM_DOMAIN_MEM}, {.domain = PYMEM_DOMAIN_OBJ}};
+static Hook hooks[2];
 
 /* Invariant: the table changes under the main interpreter's GIL only. The hooks are the process's, so threads of other
-   interpreters come by, too, which may have a GIL of their own from 3.12 on: they only ever count down `left`. */
+   interpreters come by, too, which may have a GIL of their own from 3.12 on: they count down `left`, no more. */
 bool may_run(void) {
     PyThreadState *thread = PyThreadState_GetUnchecked();
     return thread && thread->interp == PyInterpreterState_Main() && PyGILState_Check() && !Py_IsFinalizing();
 }
 
-/* Invariant: `block` has no sample. NULL: the bytes that were counted are none, so the way to the next sample is drawn
-   anew and nothing is known. */
+/* Invariant: `block` has no sample. Also for one that can't be known, or that there was no memory for (NULL), the way to
+   the next sample is drawn anew: its point is not another's. */
 void sample(void *block, size_t size, enum kind kind) {
     if (!sampler.interval) sampler.left = INT64_MAX; /* off, but still in somebody's chain */
-    if (!sampler.interval || !may_run()) return;
+    if (!sampler.interval) return;
     double weight = sampler_take(&sampler, size);
-    Site *site = block ? site_here() : NULL;
+    Site *site = block && may_run() ? site_here() : NULL;
     Entry *entry = site ? table_add(&sampler.table, block, kind) : NULL;
     if (!entry) return; /* no block, or no memory for what is known of it */
     struct timespec now;
@@ -41,30 +41,20 @@ void sample(void *block, size_t size, enum kind kind) {
 
 static inline bool is_due(size_t size) { return (sampler.left -= (int64_t)size) < 0; }
 
-RARE void *malloc_due(PyMemAllocatorEx *next, size_t size) {
+RARE void *malloc_due(const PyMemAllocatorEx *next, size_t size) {
     void *block = next->malloc(next->ctx, size);
     sample(block, size, PYTHON);
     return block;
 }
 
-static void *hook_malloc(void *context, size_t size) {
-    PyMemAllocatorEx *next = &((Hook *)context)->next;
-    return is_due(size) ? malloc_due(next, size) : next->malloc(next->ctx, size);
-}
-
-RARE void *calloc_due(PyMemAllocatorEx *next, size_t number, size_t size) {
+RARE void *calloc_due(const PyMemAllocatorEx *next, size_t number, size_t size) {
     void *block = next->calloc(next->ctx, number, size);
     sample(block, number * size, PYTHON);
     return block;
 }
 
-static void *hook_calloc(void *context, size_t number, size_t size) { /* CPython has seen to it that the product fits */
-    PyMemAllocatorEx *next = &((Hook *)context)->next;
-    return is_due(number * size) ? calloc_due(next, number, size) : next->calloc(next->ctx, number, size);
-}
-
 /* Invariant: a block that could not be resized is known as before; one that was is a new one. */
-RARE void *realloc_rare(PyMemAllocatorEx *next, void *old, size_t size) {
+RARE void *realloc_rare(const PyMemAllocatorEx *next, void *old, size_t size) {
     uintptr_t known = may_know(&sampler.table, old) ? (uintptr_t)old : 0;
     void *block = next->realloc(next->ctx, old, size);
     if (block && known && may_run()) table_remove(&sampler.table, known);
@@ -72,45 +62,59 @@ RARE void *realloc_rare(PyMemAllocatorEx *next, void *old, size_t size) {
     return block;
 }
 
-static void *hook_realloc(void *context, void *old, size_t size) {
-    PyMemAllocatorEx *next = &((Hook *)context)->next;
-    bool is_rare = is_due(size) || may_know(&sampler.table, old);
-    return is_rare ? realloc_rare(next, old, size) : next->realloc(next->ctx, old, size);
-}
-
-RARE void free_known(PyMemAllocatorEx *next, void *block) {
+/* Invariant: a block is forgotten before its address can be another's. */
+RARE void free_known(const PyMemAllocatorEx *next, void *block) {
     if (may_run()) table_remove(&sampler.table, (uintptr_t)block);
     next->free(next->ctx, block);
 }
 
-/* Invariant: a block is forgotten before its address can be another's. */
-static void hook_free(void *context, void *block) {
-    PyMemAllocatorEx *next = &((Hook *)context)->next;
-    if (may_know(&sampler.table, block)) free_known(next, block);
-    else next->free(next->ctx, block);
-}
+/* A set for each domain, for what it is called with is not ours: an interpreter with a GIL of its own reads function and
+   context one after the other while we come or go, and any function of ours or next's must do with that context. CPython
+   has seen to it that the product of calloc fits. */
+#define HOOKS(name, next)                                                                                               \
+    static void *malloc_##name(void *Py_UNUSED(context), size_t size) {                                                \
+        return is_due(size) ? malloc_due(next, size) : (next)->malloc((next)->ctx, size);                              \
+    }                                                                                                                  \
+    static void *calloc_##name(void *Py_UNUSED(context), size_t number, size_t size) {                                 \
+        return is_due(number * size) ? calloc_due(next, number, size) : (next)->calloc((next)->ctx, number, size);     \
+    }                                                                                                                  \
+    static void *realloc_##name(void *Py_UNUSED(context), void *old, size_t size) {                                    \
+        bool is_rare = is_due(size) || may_know(&sampler.table, old);                                                  \
+        return is_rare ? realloc_rare(next, old, size) : (next)->realloc((next)->ctx, old, size);                      \
+    }                                                                                                                  \
+    static void free_##name(void *Py_UNUSED(context), void *block) {                                                   \
+        if (may_know(&sampler.table, block)) free_known(next, block);                                                  \
+        else (next)->free((next)->ctx, block);                                                                         \
+    }
 
-static PyMemAllocatorEx ours(Hook *hook) {
-    return (PyMemAllocatorEx){hook, hook_malloc, hook_calloc, hook_realloc, hook_free};
-}
+HOOKS(mem, &hooks[0].next)
+HOOKS(obj, &hooks[1].next)
 
-static bool is_first(Hook *hook) {
+static Hook hooks[] = {
+    {.domain = PYMEM_DOMAIN_MEM, .ours = {NULL, malloc_mem, calloc_mem, realloc_mem, free_mem}},
+    {.domain = PYMEM_DOMAIN_OBJ, .ours = {NULL, malloc_obj, calloc_obj, realloc_obj, free_obj}},
+};
+
+static bool is_first(const Hook *hook) {
     PyMemAllocatorEx found;
     PyMem_GetAllocator(hook->domain, &found);
-    return found.malloc == hook_malloc && found.ctx == hook;
+    return found.malloc == hook->ours.malloc;
 }
 
-/* Who came after us has us in his chain: only being called tells that. No sample may come in between, for then what is
-   left is drawn anew, and may be what it was before. */
+/* Who came after us has us in his chain: only being called tells that. It is told by the countdown, which no sample may
+   draw anew meanwhile: the same could come out. Without memory nothing is told, and to be in place twice made a loop. */
 static bool is_called(const Hook *hook) {
     int64_t left = sampler.left;
     sampler.left = INT64_MAX;
-    if (hook->domain == PYMEM_DOMAIN_MEM) PyMem_Free(PyMem_Malloc(16));
-    else PyObject_Free(PyObject_Malloc(16));
-    bool is_counted = sampler.left != INT64_MAX;
+    bool is_mem = hook->domain == PYMEM_DOMAIN_MEM;
+    void *block = is_mem ? PyMem_Malloc(16) : PyObject_Malloc(16);
+    bool found = !block || sampler.left != INT64_MAX;
     sampler.left = left;
-    return is_counted;
+    (is_mem ? PyMem_Free : PyObject_Free)(block);
+    return found;
 }
+
+bool hooks_are_called(void) { return is_called(&hooks[0]) && is_called(&hooks[1]); }
 
 static bool is_pythons(const Entry *entry, int64_t Py_UNUSED(none)) { return entry->kind != PROTOBUF; }
 
@@ -120,9 +124,9 @@ bool hooks_check(void) {
     bool was_there = true;
     for (Hook *hook = hooks; hook < hooks + 2; hook++) {
         if (is_called(hook)) continue;
-        PyMemAllocatorEx allocator = ours(hook);
         PyMem_GetAllocator(hook->domain, &hook->next);
-        PyMem_SetAllocator(hook->domain, &allocator);
+        hook->ours.ctx = hook->next.ctx;
+        PyMem_SetAllocator(hook->domain, &hook->ours);
         was_there = false;
     }
     if (!was_there) table_drop(&sampler.table, is_pythons, 0);
@@ -142,10 +146,9 @@ extern int _PyObject_DebugMallocStats(FILE *) __attribute__((weak));
 PyObject *print_pymalloc(PyObject *Py_UNUSED(module), PyObject *stream) {
     FILE *file = PyLong_AsVoidPtr(stream);
     if (!file || !_PyObject_DebugMallocStats) return PyErr_Occurred() ? NULL : PyLong_FromLong(0);
-    PyMemAllocatorEx allocator = ours(&hooks[1]);
     bool is_hooked = is_first(&hooks[1]);
     if (is_hooked) PyMem_SetAllocator(PYMEM_DOMAIN_OBJ, &hooks[1].next);
     int printed = _PyObject_DebugMallocStats(file);
-    if (is_hooked) PyMem_SetAllocator(PYMEM_DOMAIN_OBJ, &allocator);
+    if (is_hooked) PyMem_SetAllocator(PYMEM_DOMAIN_OBJ, &hooks[1].ours);
     return PyLong_FromLong(printed);
 }

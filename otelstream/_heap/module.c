@@ -58,7 +58,8 @@ static PyMethodDef functions[] = {
     {"follow", (PyCFunction)(void (*)(void))follow, METH_FASTCALL, NULL},
     {"tally", tally, METH_VARARGS, NULL}, {"retained", retained, METH_VARARGS, NULL},
     {"unwatch", unwatch, METH_O, NULL}, {"print_pymalloc", print_pymalloc, METH_O, NULL}, {0}};
-static struct PyModuleDef definition = {PyModuleDef_HEAD_INIT, .m_name = "native", .m_size = -1, .m_methods = functions};
+/* A size of 0, not -1: with that, Python 3.10 and 3.11 hand the module on to a subinterpreter without asking it. */
+static struct PyModuleDef definition = {PyModuleDef_HEAD_INIT, .m_name = "native", .m_size = 0, .m_methods = functions};
 
 PyMODINIT_FUNC PyInit_native(void) {
 #ifdef Py_GIL_DISABLED

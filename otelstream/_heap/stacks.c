@@ -13,6 +13,7 @@
 #else
 #include <frameobject.h>
 #endif
+#include "internal/pycore_context.h"
 
 #define DEEPEST 64
 #define BUCKETS 16384
@@ -67,11 +68,15 @@ typedef _PyInterpreterFrame Running;
 #endif
 #endif
 
-/* Which call runs here, a new reference; NULL for none. To read the variable neither allocates nor runs Python. */
+/* Which call runs here, a new reference; NULL for none. To read the variable neither allocates nor runs Python. It notes
+   what it found, without a reference: undone, for this may be in the midst of the variable being set or reset. */
 static PyObject *origin_here(void) {
     if (current) return Py_NewRef(current);
     PyObject *found = NULL;
+    PyContextVar *variable = (PyContextVar *)origin_variable;
+    bool was_noted = variable->var_cached != NULL;
     if (PyContextVar_Get(origin_variable, NULL, &found) < 0) PyErr_Clear();
+    if (!was_noted) variable->var_cached = NULL;
     if (found == Py_None) Py_CLEAR(found);
     return found;
 }

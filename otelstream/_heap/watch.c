@@ -58,6 +58,9 @@ PyObject *follow(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t 
     return Py_NewRef(args[2]);
 }
 
+/* No free has been missed: what is known is there. */
+static bool is_sure(void) { return may_run() && hooks_are_called(); }
+
 static int compare(const void *one, const void *other) {
     int64_t a = *(const int64_t *)one, b = *(const int64_t *)other;
     return (a > b) - (a < b);
@@ -70,8 +73,10 @@ PyObject *tally(PyObject *Py_UNUSED(module), PyObject *args) {
     long long now, after, settled;
     Py_buffer open, of_open, counts, sizes;
     if (!PyArg_ParseTuple(args, "LLLy*w*w*w*", &now, &after, &settled, &open, &of_open, &counts, &sizes)) return NULL;
-    size_t groups = (size_t)sizes.len / sizeof(double), number = (size_t)open.len / sizeof(int64_t);
-    for (uint32_t at = 1; watched && at < sampler.table.capacity; at++) {
+    size_t groups = (size_t)Py_MIN(sizes.len, counts.len) / sizeof(double);
+    size_t number = (size_t)Py_MIN(open.len, of_open.len) / sizeof(int64_t);
+    bool is_told = watched && is_sure();
+    for (uint32_t at = 1; is_told && at < sampler.table.capacity; at++) {
         Entry *entry = &sampler.table.entries[at];
         double *size = (double *)sizes.buf + entry->group, *count = (double *)counts.buf + entry->group;
         if (entry->kind != WATCHED || (size_t)entry->group >= groups || *size < 0) continue;
@@ -95,7 +100,8 @@ PyObject *retained(PyObject *Py_UNUSED(module), PyObject *args) {
     Py_ssize_t most, number = 0;
     if (!PyArg_ParseTuple(args, "iLin", &group, &since, &sent, &most)) return NULL;
     PyObject *items = PyList_New(0);
-    for (uint32_t at = 1; items && at < sampler.table.capacity; at++) {
+    bool is_told = items && is_sure(); /* after the list is made: that may run anything */
+    for (uint32_t at = 1; is_told && items && at < sampler.table.capacity; at++) {
         Entry *entry = &sampler.table.entries[at]; /* found anew each time: a list that grows may move them */
         if (entry->kind != WATCHED || entry->group != group || !entry->retained) continue;
         if (entry->time_ns < since || (sent >= 0 && entry->sent != sent)) continue;

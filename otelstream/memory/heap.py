@@ -31,6 +31,9 @@ PYTHON, PROTOBUF = "python", "protobuf"
 _MOST_WATCHED = 1 << 16
 """Messages that are followed at once: with as many, more than half of all frees look one of them up."""
 _SIGMAS = 3
+_STARTED_ANEW = (
+    "Another tool has replaced the allocators, {} times so far: what was allocated before the last time is left out."
+)
 
 
 class Usage(NamedTuple):
@@ -61,6 +64,8 @@ class HeapProfiler:
         """Why there is none in this process; None where it can be started."""
         self.interval = 0
         """By from one sample to the next on average; 0 while it does not run."""
+        self.generation = 0
+        """How often it had to start anew because frees had been missed."""
         self._said = False
 
     @property
@@ -96,6 +101,7 @@ class HeapProfiler:
     def check(self) -> None:
         """See to it that the hooks are in place: other profilers put back what they had found."""
         if self.running and not self.native.check():
+            self.generation += 1
             _log.info("otelstream: another tool had replaced the allocators, so the heap profile starts anew.")
 
     def protobuf_bytes(self) -> int | None:
@@ -136,6 +142,7 @@ class HeapProfiler:
             comments=(
                 f"Sampled every {self.interval} bytes on average: {total:.0f} ± {error:.0f} bytes in use in all, "
                 f"{_SIGMAS} standard errors.",
+                *([_STARTED_ANEW.format(self.generation)] if self.generation else []),
             ),
         )
 

@@ -65,7 +65,17 @@ def test_protobuf_growth() -> None:
 
 def test_native_is_outside_python_and_protobuf() -> None:
     parts = {"python": at(40), "protobuf": at(10), "native": at(20, 1.9), "allocator_free": at(5)}
-    assert only(verdict(samples(40, talking, rss=at(100, 2), **parts))).kind is Kind.NATIVE_GROWTH
+    finding = only(verdict(samples(40, talking, rss=at(100, 2), **parts)))
+    assert finding.kind is Kind.NATIVE_GROWTH
+    assert "heap profile" not in finding.evidence
+
+
+def test_without_the_heap_profile_native_memory_may_be_anybodys() -> None:
+    parts = {"python": at(40), "native": at(20, 1.9), "allocator_free": at(5)}
+    assert (
+        "explain; it may be protobuf's, or Python's larger objects: only the heap profile tells them apart; only "
+        in only(verdict(samples(40, talking, rss=at(100, 2), **parts))).evidence
+    )
 
 
 def test_the_line_that_the_heap_profile_names_is_in_the_sentence() -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
-from tests.zoo.expected import Leak
+from tests.zoo.expected import Leak, faults
 
 ZOO = Path(__file__).parent
 
@@ -40,6 +42,11 @@ class Case:
         return self.module.EXPECTED if self.leaks else ()
 
     @property
+    def expected_without(self) -> tuple[Leak, ...]:
+        """What can be said without the heap profile."""
+        return getattr(self.module, "EXPECTED_WITHOUT", self.expected)
+
+    @property
     def seconds(self) -> float:
         """How long it runs until the report is asked for."""
         return getattr(self.module, "SECONDS", 6 if self.leaks else 8)
@@ -48,6 +55,41 @@ class Case:
     def variants(self) -> list[bool]:
         """False: there is a sync variant. True: there is one on asyncio."""
         return [aio for aio, load in ((False, "load"), (True, "aio_load")) if hasattr(self.module, load)]
+
+    @property
+    def runs(self) -> list[Run]:
+        """Each variant with the heap profile; without it each where that matters, and elsewhere one, in turns."""
+        turn = CASES.index(self) % len(self.variants)
+        without = self.variants if self.expected_without != self.expected else self.variants[turn : turn + 1]
+        return [*(Run(self, aio, heap=True) for aio in self.variants), *(Run(self, aio, heap=False) for aio in without)]
+
+
+@dataclass(frozen=True)
+class Run:
+    """One way to run a case."""
+
+    case: Case
+    aio: bool
+    heap: bool
+    """With the heap profile, which takes the extension."""
+
+    @property
+    def arguments(self) -> list[str]:
+        """Of ``tests.zoo.run``."""
+        return [self.case.name, *(["--aio"] if self.aio else []), *([] if self.heap else ["--no-heap-profile"])]
+
+    @property
+    def way(self) -> str:
+        """For people."""
+        return ("asyncio" if self.aio else "sync") + ("" if self.heap else ", no heap profile")
+
+    @property
+    def expected(self) -> tuple[Leak, ...]:
+        return self.case.expected if self.heap else self.case.expected_without
+
+    def faults(self, report: Mapping[str, Any]) -> list[str]:
+        """What is wrong with its ``report``."""
+        return faults(report, self.expected, self.case.path)
 
 
 CASES = [

@@ -1,4 +1,4 @@
-"""Runs one case of the zoo: ``python -m tests.zoo.run CASE [--aio]`` prints the leak report as one line of JSON.
+"""Runs one case of the zoo: ``python -m tests.zoo.run CASE [--aio] [--no-heap-profile]`` prints the report as JSON.
 
 With ``--evidence`` it prints instead, second by second, what a person would look at without otelstream's verdict.
 """
@@ -22,6 +22,7 @@ from opentelemetry.sdk.trace import TracerProvider
 
 import otelstream
 from otelstream.memory import process
+from otelstream.memory.heap import PROFILER
 from otelstream.runtime import GUARD
 from tests.zoo import cases, serve
 
@@ -35,26 +36,33 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.zoo.run")
     parser.add_argument("case", choices=[case.name for case in cases.CASES])
     parser.add_argument("--aio", action="store_true", help="its asyncio variant")
+    parser.add_argument("--no-heap-profile", action="store_true", help="as it is where the extension is not built")
     parser.add_argument("--evidence", action="store_true", help="print what happens instead of the report")
     arguments = parser.parse_args()
     os.environ["OTEL_PYTHON_OTELSTREAM_INTERVAL"] = str(INTERVAL_S)
+    if arguments.no_heap_profile:
+        os.environ["OTEL_PYTHON_OTELSTREAM_HEAP_SAMPLE_BYTES"] = "0"
     try:
-        say(run(cases.named(arguments.case), arguments.aio, arguments.evidence))
+        wanted = cases.Run(cases.named(arguments.case), arguments.aio, heap=not arguments.no_heap_profile)
+        say(run(wanted, arguments.evidence))
     except BaseException:  # noqa: BLE001  # what the case has left running would keep the process from ending
         traceback.print_exc()
         os._exit(1)
     os._exit(0)
 
 
-def run(case: cases.Case, aio: bool, evidence_only: bool) -> str:
+def run(wanted: cases.Run, evidence_only: bool) -> str:
     """Instrument, serve the case, and ask while it is served."""
     # Providers that keep nothing: what grows is the case's own.
     tracer_provider, meter_provider = TracerProvider(shutdown_on_exit=False), MeterProvider(shutdown_on_exit=False)
     otelstream.GrpcStreamInstrumentor().instrument(tracer_provider=tracer_provider, meter_provider=meter_provider)
+    if wanted.heap and not PROFILER.running:
+        raise RuntimeError(f"there is no heap profile, so run it with --no-heap-profile. {PROFILER.missing}")
     if evidence_only:
         threading.Thread(target=watch, daemon=True).start()
     ask = last_evidence if evidence_only else report
-    if aio:
+    case = wanted.case
+    if wanted.aio:
         return asyncio.new_event_loop().run_until_complete(serve.aio_run(case.module, case.seconds, ask))
     return serve.run(case.module, case.seconds, ask)
 

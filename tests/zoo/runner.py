@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from tests.zoo.cases import Case
+from tests.zoo.cases import Run
 
 ROOT = Path(__file__).parents[2]
 AT_ONCE = 2
@@ -35,12 +35,12 @@ class Runner:
             process.kill()
         self._threads.shutdown()
 
-    def start(self, case: Case, aio: bool) -> Future[dict[str, Any]]:
+    def start(self, run: Run) -> Future[dict[str, Any]]:
         """The report of this run, once it is its turn. Raises AssertionError when the case did not run as it should."""
-        return self._threads.submit(self._run, case, aio)
+        return self._threads.submit(self._run, run)
 
-    def _run(self, case: Case, aio: bool) -> dict[str, Any]:
-        command = [sys.executable, "-m", "tests.zoo.run", case.name, *(["--aio"] if aio else [])]
+    def _run(self, run: Run) -> dict[str, Any]:
+        command = [sys.executable, "-m", "tests.zoo.run", *run.arguments]
         pipe = subprocess.PIPE
         with subprocess.Popen(
             command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, text=True
@@ -50,10 +50,10 @@ class Runner:
                 output, errors = process.communicate(timeout=TIMEOUT_S)
             except subprocess.TimeoutExpired:
                 process.kill()
-                raise AssertionError(f"{case.name} gave no report within {TIMEOUT_S:.0f} s") from None
+                raise AssertionError(f"{run.case.name} gave no report within {TIMEOUT_S:.0f} s") from None
             finally:
                 self._running.discard(process)
         if process.returncode != 0:
-            raise AssertionError(f"{case.name} ended with {process.returncode}: {errors}")
+            raise AssertionError(f"{run.case.name} ended with {process.returncode}: {errors}")
         report: dict[str, Any] = json.loads(output)
         return report

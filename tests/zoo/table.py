@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.zoo import cases
-from tests.zoo.expected import faults, leaks_in, show
+from tests.zoo.expected import leaks_in, show
 from tests.zoo.runner import Runner
 
 README = Path(__file__).with_name("README.md")
@@ -38,35 +38,36 @@ def main() -> None:
 def results(wanted: Sequence[cases.Case], runs: int) -> str:
     """The tables, one for the leaks and one for the healthy cases."""
     with Runner() as runner:
-        reports = {
-            (case, aio): [runner.start(case, aio) for _ in range(runs)] for case in wanted for aio in case.variants
-        }
+        reports = {run: [runner.start(run) for _ in range(runs)] for case in wanted for run in case.runs}
         parts = []
         for leaks, group in groupby(wanted, key=lambda case: case.leaks):
-            rows = [row(case, aio, reports[case, aio]) for case in group for aio in case.variants]
+            rows = [row(run, reports[run]) for case in group for run in case.runs]
             parts.append("\n".join(["## Leaks\n" if leaks else "## Healthy\n", HEAD, *rows]))
     return "\n\n".join(parts)
 
 
-def row(case: cases.Case, aio: bool, runs: Sequence[Future[dict[str, Any]]]) -> str:
+def row(run: cases.Run, reports: Sequence[Future[dict[str, Any]]]) -> str:
     """One line: what was found in the last run, or in the last one that was wrong."""
     wrong = 0
     found = ""
-    for run in runs:
+    for future in reports:
         try:
-            report = run.result()
+            report = future.result()
         except AssertionError as error:
             wrong, found = wrong + 1, str(error).strip().splitlines()[-1]
             continue
-        is_wrong = bool(faults(report, case.expected, case.path))
+        is_wrong = bool(run.faults(report))
         if is_wrong or not wrong:
             found = listed([show(finding) for finding in leaks_in(report)])
         wrong += is_wrong
-    expected = listed([leak.show(case.path) for leak in case.expected])
-    right = f"{len(runs) - wrong} of {len(runs)}"
+    case = run.case
+    expected = listed([leak.show(case.path) for leak in run.expected])
+    if run.heap and run.expected != case.expected_without:
+        expected += " (only with the heap profile)"
+    right = f"{len(reports) - wrong} of {len(reports)}"
     name = f"[{case.name}]({case.path.relative_to(README.parent).as_posix()})"
-    about = f"**{name}** {case.what}" if aio is case.variants[0] else name
-    return f"| {about} | {'asyncio' if aio else 'sync'} | {expected} | {found} | {right} |"
+    about = f"**{name}** {case.what}" if run == case.runs[0] else name
+    return f"| {about} | {run.way} | {expected} | {found} | {right} |"
 
 
 def listed(findings: Sequence[str]) -> str:

@@ -80,5 +80,5 @@ def test_every_case_says_what_it_is_and_marks_its_lines() -> None:
         assert case.what
         assert case.variants
         assert bool(case.expected) is case.leaks
-        for leak in case.expected:
+        for leak in (*case.expected, *case.expected_without):
             assert leak.show(case.path)

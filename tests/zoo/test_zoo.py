@@ -1,4 +1,7 @@
-"""Every leak of the zoo is found, by its kind, method, side and line; on the healthy cases there is no finding."""
+"""Every leak of the zoo is found, by its kind, method, side and line; on the healthy cases there is no finding.
+
+With the heap profile, and without it as far as that can be.
+"""
 
 from __future__ import annotations
 
@@ -7,24 +10,26 @@ from typing import Any
 
 import pytest
 
-from tests.zoo.cases import CASES, Case
-from tests.zoo.expected import faults
+from otelstream import _heap
+from tests.tools import needs
+from tests.zoo.cases import CASES, Run
 from tests.zoo.runner import Runner
 
-Report = Callable[[Case, bool], dict[str, Any]]
-RUNS = [(case, aio) for case in CASES for aio in case.variants]
+Report = Callable[[Run], dict[str, Any]]
+RUNS = [run for case in CASES for run in case.runs]
 
 
 @pytest.fixture(scope="module")
 def report(request: pytest.FixtureRequest) -> Iterator[Report]:
     """Gives the report on a case. All that were selected are started at once, so that no core is idle."""
     with Runner() as runner:
-        selected = [item.callspec.params for item in request.session.items if "report" in item.fixturenames]
-        reports = {(run["case"].name, run["aio"]): runner.start(run["case"], run["aio"]) for run in selected}
-        yield lambda case, aio: reports[case.name, aio].result()
+        selected = [item.callspec.params["run"] for item in request.session.items if "report" in item.fixturenames]
+        reports = {run: runner.start(run) for run in selected if _heap.native or not run.heap}
+        yield lambda run: reports[run].result()
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("case", "aio"), RUNS, ids=[f"{case.name}-{'aio' if aio else 'sync'}" for case, aio in RUNS])
-def test_the_report_is_right(case: Case, aio: bool, report: Report) -> None:
-    assert faults(report(case, aio), case.expected, case.path) == []
+@pytest.mark.parametrize("run", RUNS, ids=lambda run: f"{run.case.name}-{run.way}")
+def test_the_report_is_right(run: Run, report: Report) -> None:
+    needs(_heap.native or not run.heap, f"the heap profiler's extension: {_heap.missing}")
+    assert run.faults(report(run)) == []

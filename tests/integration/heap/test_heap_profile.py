@@ -7,6 +7,7 @@ import gc
 import math
 import subprocess
 import sys
+import tracemalloc
 from collections.abc import Callable
 from typing import Any
 
@@ -209,6 +210,24 @@ def test_the_profile_says_how_far_it_may_be_off(profiler: HeapProfiler) -> None:
     assert f"{profile.total()}" in comment or f"{profile.total() - 1}" in comment or f"{profile.total() + 1}" in comment
     assert comment.endswith("3 standard errors.")
     assert kept
+
+
+def test_a_tool_that_puts_back_the_allocators_costs_what_was_known_and_no_more(profiler: HeapProfiler) -> None:
+    profiler.stop()
+    tracemalloc.start()
+    profiler.start(INTERVAL)
+    before = bytes_objects()
+    tracemalloc.stop()  # and with it goes what came after it
+    during = bytes_objects()
+    profile = profiler.profile()
+    assert of(profile, "bytes_objects") == 0
+    assert profile.comments[1].startswith("Another tool has replaced the allocators, 1 times so far")
+    after, size = bytes_objects()
+    assert abs(of(profiler.profile(), "bytes_objects") - size) <= 0.1 * size
+    assert before
+    assert during
+    assert after
+    profiler.generation = 0
 
 
 def test_without_the_extension_it_says_what_is_missing_once(caplog: pytest.LogCaptureFixture) -> None:

@@ -59,8 +59,8 @@ def say(
         ),
         (
             {"kind": "native_growth", "growth": 5.0 * MIB, "unit": "By"},
-            "Memory outside Python's objects grows: +5.0 MiB per minute, which nothing that is counted explains, and "
-            "only shop.Feed/Watch carries messages.",
+            "Native memory grows: +5.0 MiB per minute, which nothing that is counted explains, and only "
+            "shop.Feed/Watch carries messages.",
         ),
         ({"kind": "of_another_version"}, "shop.Feed/Watch leaks (of another version): +2.4k messages per minute."),
         (
