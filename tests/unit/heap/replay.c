@@ -10,6 +10,8 @@ typedef struct {
     uint64_t old, new, size; /* addresses: 0 for none */
 } Step;
 
+size_t bits; /* of the filter that were set at the end */
+
 /* The entries at the end, at most `most`, and how many. */
 size_t replay(double interval, uint64_t seed, const Step *steps, size_t count, Entry *found, size_t most) {
     Sampler *own = calloc(1, sizeof *own);
@@ -25,6 +27,8 @@ size_t replay(double interval, uint64_t seed, const Step *steps, size_t count, E
     size_t known = 0;
     for (uint32_t at = 1; at < own->table.capacity && known < most; at++)
         if (own->table.entries[at].kind != FREE) found[known++] = own->table.entries[at];
+    bits = 0;
+    for (size_t chain = 0; chain < CHAINS; chain++) bits += (size_t)__builtin_popcount(own->table.filter[chain]);
     free(own->table.entries);
     free(own);
     return known;

@@ -48,7 +48,7 @@ class Entry(ctypes.Structure):
 
 
 @pytest.fixture(scope="module")
-def replay(tmp_path_factory: pytest.TempPathFactory) -> Replay:
+def library(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
     """The sampler's C, built by itself, with its table checked for overflows as it runs."""
     needs(shutil.which("cc"), "a C compiler: install gcc, or build-essential on Debian and Ubuntu")
     built = tmp_path_factory.mktemp("replay") / "replay.so"
@@ -56,7 +56,12 @@ def replay(tmp_path_factory: pytest.TempPathFactory) -> Replay:
     flags = ["-std=c11", "-O1", "-fPIC", "-shared", "-D_GNU_SOURCE", "-fsanitize=undefined", "-fno-sanitize-recover"]
     includes = [f"-I{sysconfig.get_path('include')}", f"-I{SOURCES}"]
     subprocess.run(["cc", *flags, *includes, *files, "-lm", "-o", str(built)], check=True)
-    library = ctypes.CDLL(str(built))
+    return ctypes.CDLL(str(built))
+
+
+@pytest.fixture(scope="module")
+def replay(library: ctypes.CDLL) -> Replay:
+    """What that knows after some steps."""
     library.replay.restype = ctypes.c_size_t
     library.replay.argtypes = [
         *(ctypes.c_double, ctypes.c_uint64, ctypes.c_void_p, ctypes.c_size_t),
@@ -121,6 +126,18 @@ def test_a_hundred_thousand_blocks_come_and_go(replay: Replay) -> None:
     assert len(replay(1.0, 7, steps)) > 99_000  # every block, nearly: the table grows
     assert replay(1.0, 7, steps) == twin_of(1.0, 7, steps)
     assert replay(1.0, 7, steps + [(address, 0, 0) for address in addresses]) == {}
+
+
+def test_the_filter_has_a_bit_for_each_block_that_is_known_and_no_other(library: ctypes.CDLL, replay: Replay) -> None:
+    bits = ctypes.c_size_t.in_dll(library, "bits")
+    addresses = [0x7F0000000000 + 48 * number for number in range(100_000)]
+    steps = [(0, address, 48) for address in addresses]
+    known = len(replay(1.0, 7, steps))
+    assert 0.8 * known < bits.value <= known  # of half a million, so some have the same
+    known = len(replay(1.0, 7, steps + [(address, 0, 0) for address in addresses[100:]]))
+    assert bits.value == known  # in many chains one has left and another stayed
+    replay(1.0, 7, steps + [(address, 0, 0) for address in addresses])
+    assert bits.value == 0
 
 
 def test_estimates_are_unbiased() -> None:
