@@ -2,8 +2,7 @@
 
    All of it runs with the GIL of the main interpreter held, so nothing takes a lock. Inside the hooks nothing may
    allocate from Python, run Python code, or drop a last reference: what is let go there waits for `sites_sweep`. */
-#ifndef OTELSTREAM_HEAP_H
-#define OTELSTREAM_HEAP_H
+#pragma once
 
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
@@ -98,5 +97,3 @@ PyObject *follow(PyObject *, PyObject *const *args, Py_ssize_t count);
 PyObject *tally(PyObject *, PyObject *args);
 PyObject *retained(PyObject *, PyObject *args);
 PyObject *unwatch(PyObject *, PyObject *group);
-
-#endif

@@ -6,8 +6,6 @@ static PyObject *start(PyObject *Py_UNUSED(module), PyObject *args) {
     unsigned long long seed;
     PyObject *variable;
     if (!PyArg_ParseTuple(args, "dKOI", &interval, &seed, &variable, &watch_limit)) return NULL;
-    if (!PyContextVar_CheckExact(variable)) return PyErr_Format(PyExc_TypeError, "variable must be a ContextVar");
-    if (!(interval >= 1)) return PyErr_Format(PyExc_ValueError, "interval must be 1 By or more");
     Py_XSETREF(origin_variable, Py_NewRef(variable));
     sampler_seed(&sampler, interval, seed);
     hooks_check();
@@ -36,24 +34,16 @@ static PyObject *check(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(none)) {
     return PyBool_FromLong(hooks_were && arenas_were);
 }
 
-/* line(code, instruction), as in the stacks of a snapshot: -1 for none. */
-static PyObject *line(PyObject *Py_UNUSED(module), PyObject *args) {
-    PyObject *code;
-    int instruction;
-    if (!PyArg_ParseTuple(args, "O!i", &PyCode_Type, &code, &instruction)) return NULL;
-    return PyLong_FromLong(PyCode_Addr2Line((PyCodeObject *)code, 2 * instruction)); /* two By each in all versions */
-}
-
 static PyObject *statistics(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(none)) {
     return Py_BuildValue("{sIsIsIsdsLsO}", "samples", sampler.table.used - watched, "watched", watched, "watched_every",
-                         watch_every, "large_bytes", sampler.large_bytes, "protobuf_bytes", (long long)arena_bytes, "sees_protobuf",
-                         arenas_seen ? Py_True : Py_False);
+                         watch_every, "large_bytes", sampler.large_bytes, "protobuf_bytes", (long long)arena_bytes,
+                         "sees_protobuf", arenas_seen ? Py_True : Py_False);
 }
 
 static PyMethodDef functions[] = {
     {"start", start, METH_VARARGS, NULL}, {"stop", stop, METH_NOARGS, NULL},
     {"check", check, METH_NOARGS, NULL}, {"snapshot", snapshot, METH_O, NULL},
-    {"line", line, METH_VARARGS, NULL}, {"statistics", statistics, METH_NOARGS, NULL},
+    {"statistics", statistics, METH_NOARGS, NULL},
     {"attributed", (PyCFunction)(void (*)(void))attributed, METH_FASTCALL, NULL},
     {"follow", (PyCFunction)(void (*)(void))follow, METH_FASTCALL, NULL},
     {"tally", tally, METH_VARARGS, NULL}, {"retained", retained, METH_VARARGS, NULL},

@@ -61,9 +61,8 @@ PyObject *follow(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t 
 /* No free has been missed: what is known is there. */
 static bool is_sure(void) { return may_run() && hooks_are_called(); }
 
-static int compare(const void *one, const void *other) {
-    int64_t a = *(const int64_t *)one, b = *(const int64_t *)other;
-    return (a > b) - (a < b);
+static int compare(const void *a, const void *b) {
+    return (*(const int64_t *)a > *(const int64_t *)b) - (*(const int64_t *)a < *(const int64_t *)b);
 }
 
 /* tally(now_ns, after_ns, settled_ns, open, of_open, counts, sizes): what is `after_ns` old, or of a call that is not
@@ -103,8 +102,8 @@ PyObject *retained(PyObject *Py_UNUSED(module), PyObject *args) {
     bool is_told = items && is_sure(); /* after the list is made: that may run anything */
     for (uint32_t at = 1; is_told && items && at < sampler.table.capacity; at++) {
         Entry *entry = &sampler.table.entries[at]; /* found anew each time: a list that grows may move them */
-        if (entry->kind != WATCHED || entry->group != group || !entry->retained) continue;
-        if (entry->time_ns < since || (sent >= 0 && entry->sent != sent)) continue;
+        bool is_asked_for = entry->group == group && entry->time_ns >= since && (sent < 0 || entry->sent == sent);
+        if (entry->kind != WATCHED || !entry->retained || !is_asked_for) continue;
         number++;
         PyObject *item = (PyObject *)(entry->address + entry->header);
         if (Py_REFCNT(item) < 1 || PyList_GET_SIZE(items) >= most) continue; /* below 1: it is being destroyed */

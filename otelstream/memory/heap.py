@@ -134,7 +134,7 @@ class HeapProfiler:
         error = _SIGMAS * math.sqrt(sum(usage.variance for row in rows for usage in (row.python, row.protobuf)))
         return Profile(
             types=(OBJECTS, SPACE),
-            samples=model.merged(_samples(rows, Frames(self.native.line))),
+            samples=model.merged(_samples(rows, Frames())),
             period_type=ValueType("space", "bytes"),
             period=self.interval,
             time_ns=now_ns,
@@ -155,8 +155,7 @@ class HeapProfiler:
 class Frames:
     """From code and instruction to what people read. Each line is looked up once, however many stacks go through it."""
 
-    def __init__(self, line_of: Callable[[CodeType, int], int]) -> None:
-        self._line_of = line_of
+    def __init__(self) -> None:
         self._known: dict[tuple[int, int], Frame] = {}
 
     def stack(self, row: Row) -> tuple[Frame, ...]:
@@ -183,17 +182,23 @@ class Frames:
         """What people read of one frame."""
         key = id(code), instruction
         if key not in self._known:
-            line = code.co_firstlineno if instruction == _NOWHERE else self._line_of(code, instruction)
+            line = code.co_firstlineno if instruction == _NOWHERE else _line_of(code, instruction)
             name = getattr(code, "co_qualname", code.co_name)  # Python 3.11
             if _is_codec(code):
                 name = _CODEC_NAMES.get(code.co_name, name)
-            self._known[key] = Frame(name, code.co_filename, max(line, 0), code.co_firstlineno)
+            self._known[key] = Frame(name, code.co_filename, line, code.co_firstlineno)
         return self._known[key]
 
 
 _CODEC_NAMES = {"decoder": "deserialize", "encoder": "serialize"}
 _NOWHERE = -2
 """Instead of an instruction: not in this function yet."""
+
+
+def _line_of(code: CodeType, instruction: int) -> int:
+    """0 where there is none. An instruction takes two bytes; the table of lines is PEP 626's."""
+    at = 2 * instruction
+    return next((line or 0 for start, end, line in code.co_lines() if start <= at < end), 0)
 
 
 def _is_codec(code: CodeType) -> bool:

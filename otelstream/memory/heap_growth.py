@@ -36,7 +36,7 @@ def of(profiler: HeapProfiler, since_ns: int, kind: Kind) -> Grown | None:
     """The line that holds most of what was allocated at ``since_ns`` or later and is still there; None without one."""
     if not profiler.running:
         return None
-    return biggest(profiler.rows(since_ns), Frames(profiler.native.line), kind)
+    return biggest(profiler.rows(since_ns), Frames(), kind)
 
 
 def biggest(rows: Sequence[Row], frames: Frames, kind: Kind) -> Grown | None:

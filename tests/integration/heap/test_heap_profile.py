@@ -172,9 +172,7 @@ def test_only_what_came_lately_is_asked_for(profiler: HeapProfiler) -> None:
     old = bytes_objects()
     later_ns = heap.time.time_ns()
     new = messages()
-    names = {
-        frame.function for row in profiler.rows(later_ns) for frame in heap.Frames(profiler.native.line).stack(row)
-    }
+    names = {frame.function for row in profiler.rows(later_ns) for frame in heap.Frames().stack(row)}
     assert any(name.endswith("messages") for name in names)
     assert not any(name.endswith("bytes_objects") for name in names)
     assert old
