@@ -16,7 +16,7 @@ import pytest
 
 from otelstream import _heap
 from tests.integration.programs import ROOT
-from tests.integration.test_heap_survives import PROGRAMS, environment, survives
+from tests.integration.test_heap_survives import GRPC_TESTS, PROGRAMS, environment, passes, survives
 from tests.tools import needs
 
 pytestmark = pytest.mark.slow
@@ -67,18 +67,9 @@ def test_programs_survive_with_sanitizers(program: str, sanitized: dict[str, str
     survives(program, **sanitized)
 
 
-def test_unit_tests_pass_with_sanitizers(sanitized: dict[str, str]) -> None:
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "tests.integration.heap_programs", "tests/unit/heap"]
-    ended = subprocess.run(
-        [*command, "-p", "no:cacheprovider"],
-        env=environment(**sanitized),
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=55,
-        check=False,
-    )
-    assert ended.returncode == 0, ended.stdout + ended.stderr
+@pytest.mark.parametrize("tests", [["tests/unit/heap"], GRPC_TESTS], ids=["unit", "grpc"])
+def test_tests_pass_with_sanitizers(tests: list[str], sanitized: dict[str, str]) -> None:
+    passes("-p", "tests.integration.heap_programs", *tests, **sanitized)
 
 
 @pytest.mark.parametrize("program", ["context_variables", "destroyed_elsewhere", "lost_hooks"])

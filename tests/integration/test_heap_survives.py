@@ -13,6 +13,7 @@ from otelstream import _heap
 from tests.integration.programs import ROOT
 from tests.tools import needs
 
+GRPC_TESTS = [f"tests/integration/test_{name}.py" for name in ("visibility", "outcomes_sync", "outcomes_aio")]
 SLOW = {"many_places", "switched_under_load"}
 NEEDED = {"greenlets": "greenlet", "memray_around": "memray"}
 PROGRAMS = sorted(path.stem for path in Path(__file__).with_name("heap_programs").glob("[a-z]*.py"))
@@ -43,6 +44,20 @@ def survives(program: str, **more: str) -> None:
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "survived\n", "")
 
 
+def passes(*arguments: str, **more: str) -> None:
+    """Those that pytest finds by ``arguments``, in an environment with ``more`` in it."""
+    ended = subprocess.run(
+        [*(sys.executable, "-m", "pytest", "-q"), *("-p", "no:cacheprovider"), *arguments],
+        env=environment(OTEL_PYTHON_OTELSTREAM_HEAP_SAMPLE_BYTES="1024", **more),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=55,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+
+
 @each_program
 def test_it_survives(program: str) -> None:
     survives(program)
@@ -51,3 +66,9 @@ def test_it_survives(program: str) -> None:
 @each_program
 def test_it_survives_with_debugging_allocators_around_python(program: str) -> None:
     survives(program, PYTHONMALLOC="debug")
+
+
+@pytest.mark.slow
+def test_grpc_is_sampled_in_pythons_development_mode() -> None:
+    """Which has the debugging allocators and more."""
+    passes(*GRPC_TESTS, "tests/integration/test_leaks.py", "-k", "not many_at_once", PYTHONDEVMODE="1")
