@@ -57,7 +57,7 @@ static const struct {
 
 typedef struct {
     bool is_install;
-    int found, changed;
+    int ours, changed;
 } Visit;
 
 /* Entries that were not used yet lead to the linker, and some libraries have theirs read-only after the start. */
@@ -84,9 +84,9 @@ static void visit_entries(const ElfW(Dyn) *dynamic, ElfW(Addr) base, Visit *visi
             void **entry = (void **)(base + relocation->r_offset);
             for (int call = 0; call < 4 && IS_POINTER(ELF64_R_TYPE(relocation->r_info)); call++) {
                 if (strcmp(name, calls[call].name)) continue;
-                visit->found++;
-                if (visit->is_install && *entry != calls[call].ours) point(entry, calls[call].ours, visit);
-                if (!visit->is_install && *entry == calls[call].ours) point(entry, calls[call].theirs, visit);
+                void *target = visit->is_install ? calls[call].ours : calls[call].theirs;
+                if ((*entry == calls[call].ours) != visit->is_install) point(entry, target, visit);
+                visit->ours += *entry == calls[call].ours;
             }
         }
     }
@@ -108,11 +108,9 @@ bool arenas_check(void) {
     Visit visit = {.is_install = true};
     dl_iterate_phdr(visit_object, &visit);
     bool was_there = !arenas_seen || !visit.changed;
-    arenas_seen = visit.found != 0;
-    if (was_there) return true;
-    table_drop(&sampler.table, is_arenas, 0);
-    arena_bytes = 0;
-    return false;
+    arenas_seen = visit.ours != 0;
+    if (!was_there) table_drop(&sampler.table, is_arenas, 0), arena_bytes = 0;
+    return was_there;
 }
 
 void arenas_remove(void) {

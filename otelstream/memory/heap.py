@@ -257,15 +257,22 @@ def _self_test(native: Any) -> str | None:
         seen = _own_bytes(native)
         del block
         freed = seen - _own_bytes(native)
-        for kind in (_Plain, _Bare):
-            native.follow((_TEST_GROUP, 0, False, None), kind(), 1, 1, 0)
+        items = [_Plain(), _Bare()]
+        for item in items:
+            native.follow((_TEST_GROUP, 0, False, _not_followed), item, 1, 1, 0)
         watched = native.statistics()["watched"]
+        del items[:], item
+        left = native.statistics()["watched"]
     finally:
         native.stop()
-    if seen < _TESTED or freed < _TESTED or watched:
-        found = f"it saw {seen:.0f} bytes come and {freed:.0f} go, and {watched} objects stay"
+    if seen < _TESTED or freed < _TESTED or (watched, left) != (2, 0):
+        found = f"it saw {seen:.0f} bytes come and {freed:.0f} go, and of {watched} objects it followed {left} stay"
         return f"Its self-test failed: of {_TESTED} bytes {found}."
     return None
+
+
+def _not_followed(_message: Any, number: int, _size: int, _now_ns: int) -> int:
+    return number
 
 
 def _own_bytes(native: Any) -> float:

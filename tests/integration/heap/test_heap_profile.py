@@ -262,7 +262,9 @@ def test_an_extension_that_does_not_see_what_it_should_is_not_used() -> None:
     profiler = HeapProfiler(Blind(), None)
     profiler.start(65536)
     assert not profiler.running
-    assert profiler.missing == "Its self-test failed: of 100000 bytes it saw 0 bytes come and 0 go, and 0 objects stay."
+    assert profiler.missing == (
+        "Its self-test failed: of 100000 bytes it saw 0 bytes come and 0 go, and of 0 objects it followed 0 stay."
+    )
 
 
 def test_off_means_that_codecs_are_left_alone() -> None:
