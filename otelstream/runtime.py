@@ -82,9 +82,9 @@ class Runtime:
         self.diagnosis = Diagnosis(
             self.config, self.calls, self._metrics, self.retained, self._outliving, streams, self._announce
         )
-        self._export = (
-            ProfileExport(_heap_if_any, tracer_provider, self.config.interval, GUARD) if self.config.profiles else None
-        )
+        self._export: ProfileExport | None = None
+        if self.config.profiles is not None:
+            self._export = ProfileExport(self._heap_to_export, tracer_provider, self.config.interval, GUARD)
         self.ticker = Ticker(
             (
                 ("intervals", self._export_intervals),
@@ -184,6 +184,11 @@ class Runtime:
         self._metrics.register(meter)
         self._leak_metrics.register(meter)
 
+    def _heap_to_export(self) -> Profile | None:
+        # The process has one heap, and may have several runtimes: one of them exports it.
+        exporting = (runtime for runtime in list(_shared.values()) if runtime._export and runtime.ticker.running)
+        return PROFILER.profile() if next(exporting, None) is self and PROFILER.running else None
+
     def _attach(self, call: Call) -> None:
         call.origin = Origin(call)
         self.retained.attach(call)
@@ -224,10 +229,6 @@ def _check_heap(now_ns: int) -> int:
 def _attribution() -> OfCalls:
     runtimes = list(_shared.values())
     return OfCalls((runtime._handlers for runtime in runtimes), (runtime._outliving for runtime in runtimes))
-
-
-def _heap_if_any() -> Profile | None:
-    return PROFILER.profile() if PROFILER.running else None
 
 
 _HEAP_CHECK_NS = 10**9

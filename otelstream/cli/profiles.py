@@ -122,9 +122,11 @@ def _compared(names: tuple[str, str], page: Page, wanted: Wanted) -> tuple[Profi
 
 def _read(text: str | None, page: Page, wanted: Wanted) -> tuple[Profile, str]:
     """A profile, and where it is from. Raises ``click.ClickException``."""
+    from otelstream.report import clean  # noqa: PLC0415  # see above
+
     file = Path(text) if text else None
     if file is not None and not _is_address(str(text)):
-        return _saved(file, page), file.name
+        return _saved(file, page), clean(file.name)
     where = ask.address(text or ask.DEBUG_DEFAULT)
     return _live(where, page, wanted), str(where)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 from otelstream.cli import ask
@@ -19,6 +20,8 @@ def write(file: Path, made: str | bytes) -> None:
         beside = target.with_name(f".{target.name}.{os.getpid()}")
         try:
             beside.write_bytes(data)
+            if target.exists():
+                shutil.copymode(target, beside)
             beside.replace(target)
         finally:
             beside.unlink(missing_ok=True)

@@ -18,6 +18,8 @@ from otelstream.profile import choose, pprof, top
 from otelstream.profile.model import Profile
 from otelstream.profile.unavailable import ProfileUnavailable
 
+SINCE_MOST_S = 1e9
+"""Longer than any process runs."""
 LOCK_TIMEOUT_S = 60.0
 """Waited for a heap profile that is made for somebody else."""
 CPU_S, CPU_MOST_S = 10.0, 60.0
@@ -63,7 +65,7 @@ class ProfilePages:
     def heap(self, request: Request) -> Answer:
         """``?since=SECONDS``: only what was allocated since then. Raises ``Refused``, and so does ``cpu``."""
         asked = _Asked(request, "since")
-        since = asked.seconds("since", math.inf)
+        since = asked.seconds("since", SINCE_MOST_S)
         if request.method == "HEAD":
             return asked.answer("heap", None)
         with _held(self._heap_lock, LOCK_TIMEOUT_S, LOCK_TIMEOUT_S), _told():
@@ -104,9 +106,8 @@ class _Asked:
             value = float(text)
         except ValueError:
             value = math.nan
-        if not 0 < value <= most or math.isinf(value):
-            limit = "above 0" if math.isinf(most) else f"above 0 and up to {most:g}"
-            raise _bad(f"{name}={text[:50]!r} is no number of seconds {limit}. Write {name}=10.")
+        if not 0 < value <= most:  # false for NaN
+            raise _bad(f"{name}={text[:50]!r} is no number of seconds above 0 and up to {most:,.0f}. Write {name}=10.")
         return value
 
     def answer(self, name: str, profile: Profile | None) -> Answer:

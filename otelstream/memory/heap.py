@@ -78,7 +78,7 @@ class HeapProfiler:
         if self.native is None:
             if not self._said:
                 self._said = True
-                _log.info(
+                _log.warning(
                     "otelstream: there is no heap profile, and retained messages are counted by samples. %s",
                     self.missing,
                 )

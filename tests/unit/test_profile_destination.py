@@ -127,3 +127,10 @@ def test_what_is_wrong_is_said_by_the_variables_name(settings: dict[str, str], s
 )
 def test_no_secret_is_shown(protocol: str, endpoint: str, shown: str) -> None:
     assert of(PROFILES_PROTOCOL=protocol, PROFILES_ENDPOINT=endpoint).shown == shown
+
+
+@pytest.mark.parametrize("name", ["CLIENT_KEY", "CLIENT_CERTIFICATE"])
+def test_a_key_without_its_certificate_is_refused_before_grpc_ends_the_process(name: str) -> None:
+    env = {"OTEL_EXPORTER_OTLP_ENDPOINT": "https://localhost:4317", f"OTEL_EXPORTER_OTLP_{name}": "client.pem"}
+    with pytest.raises(ValueError, match=r"CLIENT_KEY and its certificate, .*CLIENT_CERTIFICATE, must both be set"):
+        read(env)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from otelstream.profile import model
@@ -75,3 +77,17 @@ def test_empty_labels_are_left_out_and_the_others_are_in_order() -> None:
 def test_the_last_number_is_the_default() -> None:
     assert profile(Sample((READ,), (1, 10))).total() == 10
     assert profile(Sample((READ,), (1, 10))).total(0) == 1
+
+
+def test_a_comparison_in_which_all_grew_is_one_and_has_no_words_of_the_newer() -> None:
+    before, after = profile(Sample((READ,), (1, 10))), profile(Sample((READ,), (3, 30)))
+    grown = model.minus(replace(after, comments=("30 bytes in all.",)), before)
+    assert grown.compared
+    assert grown.comments == ()
+
+
+def test_to_group_twice_is_to_group_once() -> None:
+    both = profile(Sample((READ,), (1, 10), CHAT))
+    once = model.rooted(both, "rpc_method")
+    assert model.rooted(once, "rpc_method") == once
+    assert model.rooted(once, "rpc_method", "trace_id") == model.rooted(both, "rpc_method", "trace_id")
