@@ -168,7 +168,7 @@ def collector_callbacks() -> None:
 
 
 @test
-def snapshots_within_a_snapshot() -> None:
+def snapshots_within_a_collection() -> None:
     def ask(*_: Any) -> None:
         native.snapshot(0)
         native.check()
@@ -180,6 +180,7 @@ def snapshots_within_a_snapshot() -> None:
     try:
         for _ in range(5):
             native.snapshot(0)
+            gc.collect()
     finally:
         gc.set_threshold(*threshold)
         gc.callbacks.remove(ask)

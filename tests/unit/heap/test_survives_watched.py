@@ -90,7 +90,7 @@ def not_followed(message: Any, *_: int) -> int:
 
 
 def follow(native: Any, group: int, message: Any) -> None:
-    assert native.follow(group, 1, False, not_followed, message, 5, 1, 0) == 6
+    assert native.follow((group, 1, False, not_followed), message, 5, 1, 0) == 5
 
 
 def tally(native: Any) -> list[float]:
@@ -203,7 +203,7 @@ def test_an_object_that_says_nothing_by_its_memory_is_somebody_elses(running: An
 
     shared: list[Any] = [None, True, 5, 1.5, (), [1], {2: 3}, b"", b"x", "", "y", object(), len, iter([])]
     for message in shared:
-        assert running.follow(1, 1, False, other, message, 5, 6, 7) == 77
+        assert running.follow((1, 1, False, other), message, 5, 6, 7) == 77
     assert asked == [(message, 5, 6, 7) for message in shared]
     number = Number(10**6)
     follow(running, 1, number)
