@@ -70,8 +70,8 @@ def per_message(rounds: int) -> Iterator[tuple[str, str]]:
             followed.ns_per_message()
             followed.sweep()
         later += [followed.ns_per_message() - bare.ns_per_message() for _ in range(5)]
-    yield "per message, the first 5,000 of a stream", _spread(firsts, "ns")
-    yield "per message, from the 100,000th on, at full speed", _spread(later, "ns")
+    yield "per message, the first 5,000 of a stream", spread(firsts, "ns")
+    yield "per message, from the 100,000th on, at full speed", spread(later, "ns")
 
 
 def sweeps(rounds: int) -> Iterator[tuple[str, str]]:
@@ -81,8 +81,8 @@ def sweeps(rounds: int) -> Iterator[tuple[str, str]]:
         kept = [ticks_pb2.Order() for _ in range(count)]
         for number, message in enumerate(kept):
             pool.add(message, number, 1, 100, 1, 0)
-        times = [_time(lambda: pool.sweep(time.time_ns(), 0, bool)) for _ in range(10 * rounds)]  # noqa: B023
-        yield f"a sweep of {count} samples", _spread(times, "µs")
+        times = [time_us(lambda: pool.sweep(time.time_ns(), 0, bool)) for _ in range(10 * rounds)]  # noqa: B023
+        yield f"a sweep of {count} samples", spread(times, "µs")
 
 
 def looks(rounds: int) -> Iterator[tuple[str, str]]:
@@ -102,14 +102,14 @@ def looks(rounds: int) -> Iterator[tuple[str, str]]:
         await asyncio.sleep(0)
         call.end(Outcome.OK, "OK", time.time_ns())
         work.ended(call)
-        times = [_time(lambda: work.look(time.time_ns() + 10**10)) for _ in range(rounds)]
+        times = [time_us(lambda: work.look(time.time_ns() + 10**10)) for _ in range(rounds)]
         assert sum(work.tasks.values()) == len(leaked)
         for task in leaked:
             task.cancel()
         await asyncio.gather(*leaked, return_exceptions=True)
         return times
 
-    yield "a look at 1,000 tasks", _spread(asyncio.run(main()), "µs")
+    yield "a look at 1,000 tasks", spread(asyncio.run(main()), "µs")
 
 
 def reports(rounds: int, sizes: Sequence[int]) -> Iterator[tuple[str, str]]:
@@ -120,8 +120,8 @@ def reports(rounds: int, sizes: Sequence[int]) -> Iterator[tuple[str, str]]:
     instrumentor.uninstrument()
     for size, pauses in zip(sizes, measured, strict=True):
         longest, took = zip(*pauses, strict=True)
-        yield f"naming what is kept, with a garbage collection, among {size:,} more objects", _spread(took, "ms")
-        yield "the longest that the event loop waited meanwhile", _spread(longest, "ms")
+        yield f"naming what is kept, with a garbage collection, among {size:,} more objects", spread(took, "ms")
+        yield "the longest that the event loop waited meanwhile", spread(longest, "ms")
 
 
 async def _reports(rounds: int, sizes: Sequence[int]) -> list[list[tuple[float, float]]]:
@@ -178,15 +178,18 @@ def _report() -> None:
     assert any("kept" in (finding.holder or "") for finding in left_behind() if finding.kind is Kind.MESSAGES_RETAINED)
 
 
-def _time(step: Callable[[], object]) -> float:
+def time_us(step: Callable[[], object]) -> float:
+    """How long ``step`` took."""
     started = time.perf_counter()
     step()
     return (time.perf_counter() - started) * 1e6
 
 
-def _spread(values: Sequence[float], unit: str) -> str:
+def spread(values: Sequence[float], unit: str, digits: int = 0) -> str:
+    """The median, and in brackets the lowest tenth and the most."""
     ordered = sorted(values)
-    return f"{statistics.median(ordered):,.0f} {unit} [{ordered[len(ordered) // 10]:,.0f}, {ordered[-1]:,.0f}]"
+    median, low, most = statistics.median(ordered), ordered[len(ordered) // 10], ordered[-1]
+    return f"{median:,.{digits}f} {unit} [{low:,.{digits}f}, {most:,.{digits}f}]"
 
 
 @click.command(help=__doc__)

@@ -36,8 +36,8 @@ _NAMES = {
 
 @click.command(help="Compare the CPU that heap profilers take: of an allocation loop, and of a message on gRPC.")
 @click.option("--generations", default=3, show_default=True, help="How often all processes are made anew.")
-@click.option("--rounds", default=8, show_default=True, help="Rounds of a generation.")
-@click.option("--steps", default=200_000, show_default=True, help="Steps of the loop in one phase.")
+@click.option("--rounds", default=6, show_default=True, help="Rounds of a generation.")
+@click.option("--steps", default=100_000, show_default=True, help="Steps of the loop in one phase.")
 @click.option("--messages", default=4000, show_default=True, help="Messages of one phase.")
 @click.option(
     "--profilers",

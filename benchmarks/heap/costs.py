@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import statistics
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from benchmarks.heap.churn import Churn
-from benchmarks.leaks import Receiving
+from benchmarks.leaks import Receiving, spread, time_us
 from otelstream.demo.v1 import ticks_pb2
 from otelstream.memory.heap import PROFILER
 
@@ -35,8 +33,8 @@ def messages(rounds: int) -> Iterator[tuple[str, str]]:
             told.append(followed.ns_per_message() - with_call)
     finally:
         PROFILER.stop()
-    yield "per message: what it allocates is attributed to its call", _spread(plain, "ns")
-    yield "per message: it is followed until it is freed", _spread(told, "ns")
+    yield "per message: what it allocates is attributed to its call", spread(plain, "ns")
+    yield "per message: it is followed until it is freed", spread(told, "ns")
 
 
 def crowds(rounds: int, steps: int) -> Iterator[tuple[str, str]]:
@@ -59,7 +57,7 @@ def crowds(rounds: int, steps: int) -> Iterator[tuple[str, str]]:
             finally:
                 PROFILER.stop()
             del kept
-        yield f"per step of the allocation loop, beside {name}", _spread(paid, "ns")
+        yield f"per step of the allocation loop, beside {name}", spread(paid, "ns", 1)
 
 
 def _followed() -> list[Any]:
@@ -75,19 +73,19 @@ _GROUP = 1 << 20
 
 
 def snapshots(rounds: int) -> Iterator[tuple[str, str]]:
-    """Of 10,000 live samples, from few places and each from its own. The GIL is held all the time."""
+    """Of 10,000 live samples, from few places and each from its own: one call, which holds the GIL."""
     for places in (1000, _SAMPLES):
         try:
             kept = _allocated(places)
-            taken = [_ms(lambda: PROFILER.native.snapshot(0)) for _ in range(rounds)]
-            whole = [_ms(PROFILER.profile) for _ in range(rounds)]
+            taken = [time_us(lambda: PROFILER.native.snapshot(0)) / 1e3 for _ in range(rounds)]
+            whole = [time_us(PROFILER.profile) / 1e3 for _ in range(rounds)]
             samples = PROFILER.native.statistics()["samples"]
         finally:
             PROFILER.stop()
         assert samples >= len(kept)
         where = f"{samples:,} live samples from {places:,} places"
-        yield f"a snapshot of {where}: the GIL is held", _spread(taken, "ms")
-        yield f"a profile of {where}, with names and lines", _spread(whole, "ms")
+        yield f"a snapshot of {where}: the GIL is held", spread(taken, "ms", 1)
+        yield f"a profile of {where}, with names and lines", spread(whole, "ms")
 
 
 def _allocated(places: int) -> list[bytes]:
@@ -109,14 +107,3 @@ def _allocated(places: int) -> list[bytes]:
         names["deeper"](_DEPTH, number % places, kept)
     PROFILER.start(_INTERVAL)  # what comes next is not sampled any more, or rarely
     return kept
-
-
-def _ms(step: Callable[[], object]) -> float:
-    started = time.perf_counter()
-    step()
-    return (time.perf_counter() - started) * 1e3
-
-
-def _spread(values: Sequence[float], unit: str) -> str:
-    ordered = sorted(values)
-    return f"{statistics.median(ordered):,.1f} {unit} [{ordered[len(ordered) // 10]:,.1f}, {ordered[-1]:,.1f}]"
