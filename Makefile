@@ -58,6 +58,7 @@ test-all: $(VERSIONS:%=test-%) ## Run the tests on every Python found, 3.10 to 3
 $(VERSIONS:%=test-%): test-%:
 	@if [ -n "$(call find-python,$*)" ]; \
 	then $(MAKE) --no-print-directory .venv-$*/made && .venv-$*/bin/python -m pytest $(ARGS); \
+	elif [ "$$OTELSTREAM_REQUIRE_ALL" = 1 ]; then echo "Python $* not found: install it, or put it on PATH"; exit 1; \
 	else echo "Python $* not found: its tests were skipped"; fi
 
 test-oldest: .venv-oldest/made ## Run the tests with the oldest dependencies allowed

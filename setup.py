@@ -59,8 +59,8 @@ def heap_profiler() -> list[Extension]:
     ]
 
 
-# The wheel's tag says what holds for the generated code (pyproject.toml, build-system): it runs on the Python
-# it was built with and on newer ones.
+# A wheel with the extension is for the Python it was built with. One without is tagged with what holds for the
+# generated code (pyproject.toml, build-system): it runs on that Python and on newer ones.
 setup(
     cmdclass={"build_py": BuildPy},
     ext_modules=heap_profiler(),

@@ -2,7 +2,6 @@
    sees. That library's own entries for malloc and its kin are pointed here, nobody else's. It calls them with the GIL. */
 #include "heap.h"
 
-int64_t arena_bytes; /* By: taken and not given back since we look */
 bool arenas_seen;
 
 #if !defined(__linux__) || !(defined(__x86_64__) || defined(__aarch64__))
@@ -10,7 +9,6 @@ bool arenas_check(void) { return true; }
 void arenas_remove(void) {}
 #else
 #include <link.h>
-#include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -23,28 +21,23 @@ void arenas_remove(void) {}
 #endif
 
 /* Invariant, of all four: what they do and answer is what malloc and its kin would have. */
-static void *took(void *block, size_t size, int64_t before) {
-    if (!block) return block;
-    arena_bytes += (int64_t)malloc_usable_size(block) - before;
-    if ((sampler.left -= (int64_t)size) < 0) sample(block, size, PROTOBUF);
+static void *took(void *block, size_t size) {
+    if (block && (sampler.left -= (int64_t)size) < 0) sample(block, size, PROTOBUF);
     return block;
 }
 
-static void *arena_malloc(size_t size) { return took(malloc(size), size, 0); }
+static void *arena_malloc(size_t size) { return took(malloc(size), size); }
 
-static void *arena_calloc(size_t number, size_t size) { return took(calloc(number, size), number * size, 0); }
+static void *arena_calloc(size_t number, size_t size) { return took(calloc(number, size), number * size); }
 
 static void *arena_realloc(void *old, size_t size) {
-    int64_t before = (int64_t)malloc_usable_size(old);
     uintptr_t known = old && may_know(&sampler.table, old) ? (uintptr_t)old : 0;
     void *block = realloc(old, size);
     if (block && known && may_run()) table_remove(&sampler.table, known);
-    return took(block, size, before);
+    return took(block, size);
 }
 
 static void arena_free(void *block) {
-    arena_bytes -= (int64_t)malloc_usable_size(block);
-    if (arena_bytes < 0) arena_bytes = 0; /* taken before we looked */
     if (may_know(&sampler.table, block) && may_run()) table_remove(&sampler.table, (uintptr_t)block);
     free(block);
 }
@@ -109,13 +102,12 @@ bool arenas_check(void) {
     dl_iterate_phdr(visit_object, &visit);
     bool was_there = !arenas_seen || !visit.changed;
     arenas_seen = visit.ours != 0;
-    if (!was_there) table_drop(&sampler.table, is_arenas, 0), arena_bytes = 0;
+    if (!was_there) table_drop(&sampler.table, is_arenas, 0);
     return was_there;
 }
 
 void arenas_remove(void) {
     dl_iterate_phdr(visit_object, &(Visit){.is_install = false});
     arenas_seen = false;
-    arena_bytes = 0;
 }
 #endif

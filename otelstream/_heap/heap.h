@@ -45,7 +45,7 @@ typedef struct {
     int64_t left; /* By to go until the next sample */
     double interval;
     uint64_t random;
-    double large_bytes; /* an estimate: in blocks of Python's that are too large for pymalloc, so come from malloc */
+    double from_malloc[2]; /* By, estimates: in Python's blocks that are too large for pymalloc, and in protobuf's */
     Table table;
 } Sampler;
 
@@ -66,7 +66,7 @@ double sampler_take(Sampler *, size_t size);
 Entry *table_add(Table *, void *block, enum kind);
 Entry *table_find(Table *, void *block, int32_t group);
 void table_remove(Table *, uintptr_t address);
-double large_bytes_of(const Entry *);
+void count_from_malloc(const Entry *, int sign);
 void table_drop(Table *, bool (*is_wanted)(const Entry *, int64_t), int64_t argument);
 
 /* stacks.c */
@@ -86,7 +86,6 @@ void hooks_remove(void);
 PyObject *print_pymalloc(PyObject *, PyObject *stream);
 
 /* arenas.c */
-extern int64_t arena_bytes;
 extern bool arenas_seen;
 bool arenas_check(void);
 void arenas_remove(void);

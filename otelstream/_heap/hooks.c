@@ -10,7 +10,8 @@ typedef struct {
 static Hook hooks[2];
 
 /* Invariant: the table changes under the main interpreter's GIL only. The hooks are the process's, so threads of other
-   interpreters come by, too, which may have a GIL of their own from 3.12 on: they count down `left`, no more. */
+   interpreters come by, too, which may have a GIL of their own from 3.12 on: they count down `left` and draw it anew, and
+   what one of two at once writes is lost, no more. */
 bool may_run(void) {
     PyThreadState *thread = PyThreadState_GetUnchecked();
     return thread && thread->interp == PyInterpreterState_Main() && PyGILState_Check() && !Py_IsFinalizing();
@@ -32,7 +33,7 @@ void sample(void *block, size_t size, enum kind kind) {
     entry->weight = weight;
     entry->time_ns = (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
     site_count(site, 1);
-    sampler.large_bytes += large_bytes_of(entry);
+    count_from_malloc(entry, 1);
 }
 
 /* What is due or known is looked at in functions of their own, never inlined: so a hook has no frame and ends in a jump

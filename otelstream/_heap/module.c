@@ -35,8 +35,8 @@ static PyObject *check(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(none)) {
 }
 
 static PyObject *statistics(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(none)) {
-    return Py_BuildValue("{sIsIsIsdsLsO}", "samples", sampler.table.used - watched, "watched", watched, "watched_every",
-                         watch_every, "large_bytes", sampler.large_bytes, "protobuf_bytes", (long long)arena_bytes,
+    return Py_BuildValue("{sIsIsIsdsdsO}", "samples", sampler.table.used - watched, "watched", watched, "watched_every",
+                         watch_every, "large_bytes", sampler.from_malloc[0], "protobuf_bytes", sampler.from_malloc[1],
                          "sees_protobuf", arenas_seen ? Py_True : Py_False);
 }
 

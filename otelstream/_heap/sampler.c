@@ -69,8 +69,9 @@ Entry *table_find(Table *table, void *block, int32_t group) {
     return NULL;
 }
 
-double large_bytes_of(const Entry *entry) {
-    return entry->kind == PYTHON && entry->size > LARGEST_OF_PYMALLOC ? entry->weight * (double)entry->size : 0;
+void count_from_malloc(const Entry *entry, int sign) {
+    if (entry->kind == WATCHED || (entry->kind == PYTHON && entry->size <= LARGEST_OF_PYMALLOC)) return;
+    sampler.from_malloc[entry->kind - PYTHON] += sign * entry->weight * (double)entry->size;
 }
 
 static bool has_address(const Entry *entry, int64_t address) { return entry->address == (uintptr_t)address; }
@@ -87,8 +88,8 @@ static void prune(Table *table, size_t chain, bool (*is_wanted)(const Entry *, i
         }
         *link = entry->next;
         if (entry->site) site_count(entry->site, -1);
-        if (entry->kind == WATCHED) watched--;
-        sampler.large_bytes -= large_bytes_of(entry);
+        if (entry->kind == WATCHED && --watched == 0) watch_every = 1;
+        count_from_malloc(entry, -1);
         *entry = (Entry){.next = table->unused};
         table->unused = at;
         table->used--;

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from typing import Any, NamedTuple
 
@@ -89,7 +90,9 @@ class Threads:
     def _clocks(self) -> dict[int | None, tuple[threading.Thread, int]]:
         found = {}
         for thread in self._machine.threads():
-            cpu_ns = self._machine.thread_cpu(thread.native_id) if thread.native_id is not None else None
+            # In a forked child the thread that is left has its parent's number; its own is the process's.
+            number = os.getpid() if thread is threading.main_thread() else thread.native_id
+            cpu_ns = self._machine.thread_cpu(number) if number is not None else None
             found[thread.ident] = thread, cpu_ns or 0
         return found
 

@@ -9,6 +9,7 @@ import logging
 import math
 import os
 import random
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
@@ -31,6 +32,8 @@ PYTHON, PROTOBUF = "python", "protobuf"
 _MOST_WATCHED = 1 << 16
 """Messages that are followed at once: with as many, more than half of all frees look one of them up."""
 _SIGMAS = 3
+_UPB = "google._upb._message"
+"""protobuf's own library; there is a pure Python one beside it."""
 _STARTED_ANEW = (
     "Another tool has replaced the allocators, {} times so far: what was allocated before the last time is left out."
 )
@@ -105,11 +108,13 @@ class HeapProfiler:
             _log.info("otelstream: another tool had replaced the allocators, so the heap profile starts anew.")
 
     def protobuf_bytes(self) -> int | None:
-        """What protobuf's messages have from malloc (By), since this runs; None where that can't be seen."""
+        """What protobuf's messages have from malloc (By), an estimate, since this runs; None where it can't be seen."""
         if not self.running:
             return None
-        found = self.native.statistics()
-        return int(found["protobuf_bytes"]) if found["sees_protobuf"] else None
+        found: dict[str, Any] = self.native.statistics()
+        if found["sees_protobuf"]:
+            return max(0, round(float(found["protobuf_bytes"])))
+        return None if _UPB in sys.modules else 0
 
     def large_bytes(self) -> int:
         """What Python's objects have from malloc (By), as those above 512 By do; an estimate, since this runs."""
@@ -149,7 +154,10 @@ class HeapProfiler:
     def _why_not(self) -> str:
         if self.missing is not None:
             return f"There is no heap profile here. {self.missing}"
-        return f"There is no heap profile: {PREFIX}HEAP_SAMPLE_BYTES is 0. Set it to 65536 and start the service again."
+        return (
+            f"There is no heap profile: nothing is instrumented, or {PREFIX}HEAP_SAMPLE_BYTES is 0. "
+            "Set it to 65536 and start the service again."
+        )
 
 
 class Frames:

@@ -113,7 +113,7 @@ class RetainedMessages:
         """Follow the messages of a new ``call``."""
         if not self._limit:
             return
-        pool = self._pool(call, What.MESSAGE)
+        key, pool = self._pool(call, What.MESSAGE)
         offset = random.getrandbits(20)  # one for both directions: an echo's message is sampled in both, or in none
         if self._watched is None and PROFILER.running:
             self._watched = WatchedMessages(PROFILER.native)
@@ -122,16 +122,16 @@ class RetainedMessages:
             follower = _Follower(pool, call.id, offset, sent=sent)
             flow.follow, flow.follow_at = follower, follower.first()
             if self._watched is not None:
-                self._watched.attach(MethodKey(call.method, call.side), call.id, flow, follower, sent=sent)
+                self._watched.attach(key, call.id, flow, follower, sent=sent)
 
-    def _pool(self, call: Call, what: What) -> Pool:
+    def _pool(self, call: Call, what: What) -> tuple[MethodKey, Pool]:
         key = MethodKey(call.method, call.side), what
         pool = self._pools.get(key)
         if pool is None:
             if len(self._pools) >= 2 * _MOST_METHODS:
                 key = MethodKey(semconv.UNKNOWN_METHOD, call.side), what
             pool = self._pools.setdefault(key, Pool(self._limit, held=self._held))
-        return pool
+        return key[0], pool
 
     def opened(self, call: Call) -> None:
         """Its messages are followed since before."""
@@ -144,7 +144,7 @@ class RetainedMessages:
         item = call_object() if isinstance(call_object, weakref.ref) else call_object
         if item is None:
             return
-        pool = self._pool(call, What.STREAM)
+        _, pool = self._pool(call, What.STREAM)
         place = random.getrandbits(30)
         if place % pool.every == 0:
             pool.add(item, place, pool.every, 0, call.id, call.end_ns)

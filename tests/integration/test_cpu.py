@@ -186,6 +186,13 @@ def test_a_forked_child_has_none_and_can_take_its_own() -> None:
         if os.fork() == 0:
             alone = len(sys._current_frames())
             print("child", alone, profile(0.05, OfCalls([], [])).duration_ns > 0, flush=True)
+            found = []
+            taker = threading.Thread(target=lambda: found.append(profile(0.3, OfCalls([], []))))
+            taker.start()
+            while taker.is_alive():
+                sum(range(1000))
+            here = [each for each in found[0].samples if each.stack[0].function == "<module>"]
+            print("spent", sum(each.values[2] for each in here) > found[0].total(2) / 2, flush=True)
             os._exit(0)
         os.wait()
         print("parent", thread.is_alive())
@@ -193,4 +200,4 @@ def test_a_forked_child_has_none_and_can_take_its_own() -> None:
         thread.join()
         """
     )
-    assert printed.splitlines() == ["child 1 True", "parent True"]
+    assert printed.splitlines() == ["child 1 True", "spent True", "parent True"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -31,7 +32,7 @@ def environment(**more: str) -> dict[str, str]:
 def survives(program: str, **more: str) -> None:
     """It does, in an environment with ``more`` in it."""
     if program in NEEDED:
-        pytest.importorskip(NEEDED[program])
+        needs(find_spec(NEEDED[program]), f"{NEEDED[program]}: pip install 'otelstream[test]'")
     ended = subprocess.run(
         [sys.executable, "-m", f"tests.integration.heap_programs.{program}"],
         env=environment(**more),

@@ -38,6 +38,25 @@ unfinished.clear()  # killed in their midst
 kept.clear()
 del each
 native.snapshot(0)
+
+
+class Origin:
+    """A call."""
+
+
+def codec(data: bytes) -> bytes:
+    greenlet.getcurrent().parent.switch()
+    return data
+
+
+codecs = [greenlet.greenlet(lambda: native.attributed(Origin(), codec, b"")) for _ in range(2)]
+for each in codecs * 2:  # both are begun, then the one that came first ends first
+    each.switch()
+assert all(each.dead for each in codecs)
+allocate()
+assert {type(row[0]) for row in native.snapshot(0) if allocate.__code__ in row[1]} == {type(None)}
+del each
+kept.clear()
 expect_it_right()
 native.stop()
 survived()

@@ -3,7 +3,7 @@
 
 #include <stdlib.h>
 
-uint32_t watched;
+uint32_t watched, watch_every;
 void site_count(Site *site, int by) { (void)site, (void)by; }
 
 typedef struct {

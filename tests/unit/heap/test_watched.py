@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from otelstream.demo.v1 import ticks_pb2
 from otelstream.history import MethodKey
-from otelstream.memory import heap
+from otelstream.memory import heap, retained
 from otelstream.memory.heap import HeapProfiler
 from otelstream.memory.retained import What
-from otelstream.record import Side
+from otelstream.record import Call, RpcType, Side
 from tests.unit.test_retained import KEY, Plain, Process, upb
 
 pytestmark = pytest.mark.usefixtures("profiler")
@@ -150,6 +150,21 @@ def test_of_very_many_only_some_are_followed_and_the_count_stays_true(
     del kept[:]
     process.sweep()
     assert process.estimate.count == 0
+    assert process.estimate.every == 1  # from now on all are followed again
+
+
+def test_methods_without_end_are_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retained, "_MOST_METHODS", 5)
+    process, kept = Process(), []
+    for number in range(100):
+        call = Call(f"a.B/Method{number}", Side.SERVER, RpcType.BIDI_STREAM, process.clock())
+        process.retained.attach(call)
+        kept.append(upb())
+        process.receive(call, kept[-1:])
+    process.sweep(6.0)
+    estimates = process.retained.estimates(What.MESSAGE)
+    assert len(estimates) == 11
+    assert sum(each.count for each in estimates.values()) == 100
 
 
 def test_two_runtimes_do_not_count_each_others(profiler: HeapProfiler) -> None:
