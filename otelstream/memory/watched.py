@@ -37,7 +37,7 @@ class WatchedMessages:
     def attach(self, key: MethodKey, call_id: int, flow: Flow, otherwise: Follow, *, sent: bool) -> None:
         """Follow what goes through ``flow``. ``otherwise`` is asked about a message that can't be followed so.
 
-        Cost: 70 ns per message (``python -m benchmarks.leaks``).
+        Cost: 130 ns per message (``python -m benchmarks.heap``).
         """
         group = self._groups.get(key)
         if group is None:
