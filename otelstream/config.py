@@ -34,7 +34,7 @@ class Config:
     heap_sample_bytes: int = 65536
     """By of allocation that the heap profile takes one sample of, on average; 0: there is no heap profile."""
     profiles: str | None = None
-    """``otlp``: heap profiles are exported over OTLP; None: they are only at the debug address."""
+    """``otlp``: heap profiles are exported over OTLP; ``auto``: where they are taken; None: they are not."""
     exit_report: bool = False
     """Print a leak report when the process ends."""
     spelling: Spelling = Spelling.NEW
@@ -111,9 +111,9 @@ def _heap_sample_bytes(env: Mapping[str, str], default: int) -> int:
 
 def _profiles(env: Mapping[str, str]) -> str | None:
     text = env.get(f"{PREFIX}PROFILES", "").strip().lower()
-    if text in ("otlp", "", "none"):
-        return "otlp" if text == "otlp" else None
-    _log.warning("%sPROFILES=%r is not used: it must be otlp or none; using the default, none", PREFIX, text)
+    if text in ("otlp", "auto", "", "none"):
+        return text if text in ("otlp", "auto") else None
+    _log.warning("%sPROFILES=%r is not used: it must be otlp, auto or none; using the default, none", PREFIX, text)
     return None
 
 

@@ -84,7 +84,8 @@ class Runtime:
         )
         self._export: ProfileExport | None = None
         if self.config.profiles is not None:
-            self._export = ProfileExport(self._heap_to_export, tracer_provider, self.config.interval, GUARD)
+            to_export = self._heap_to_export, tracer_provider, self.config.interval, GUARD
+            self._export = ProfileExport(*to_export, if_taken=self.config.profiles == "auto")
         self.ticker = Ticker(
             (
                 ("intervals", self._export_intervals),

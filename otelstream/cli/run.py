@@ -111,7 +111,7 @@ def _defaults(env: Mapping[str, str], arguments: Sequence[str]) -> dict[str, str
         "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc",
         "OTEL_METRIC_EXPORT_INTERVAL": str(_METRIC_EXPORT_INTERVAL_MS),
         f"{PREFIX}DEBUG_ADDR": _DEBUG_ADDR,
-        f"{PREFIX}PROFILES": "otlp",
+        f"{PREFIX}PROFILES": "auto",
         # Its 31 metrics are more than the few that are of use here, which otelstream starts itself where it is off.
         "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": "system_metrics",
     }

@@ -38,17 +38,20 @@ class ProfileExport:
         interval_s: float,
         guard: Guard,
         environment: Mapping[str, str] = os.environ,
+        *,
+        if_taken: bool = False,
     ) -> None:
         """``take`` answers the profile to send, None when there is none now; it is called on the thread.
 
         The resource is that of ``tracer_provider`` (None: of the global one). The first profile is taken after
-        one interval.
+        one interval. ``if_taken``: a backend that takes no profiles is nothing to be told of.
         """
         self._take = take
         self._tracer_provider = tracer_provider
         self._first_ns = int(min(interval_s, _MOST_S) * 1e9)
         self._every_ns = int(min(_INTERVALS * interval_s, _MOST_S) * 1e9)
         self._guard = guard
+        self._ended_level = logging.INFO if if_taken else logging.WARNING
         self._environment = environment
         self._forget()
 
@@ -128,9 +131,9 @@ class ProfileExport:
 
     def _end(self, why: str) -> None:
         self._ended = True
-        self._tell(f"Profiles are not exported: {why}.")
+        self._tell(f"Profiles are not exported: {why}.", self._ended_level)
 
-    def _tell(self, what: str) -> None:
+    def _tell(self, what: str, level: int = logging.WARNING) -> None:
         if what != self._told:  # once until one is sent
             self._told = what
-            _log.warning("%s", what)
+            _log.log(level, "%s", what)

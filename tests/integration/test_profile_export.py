@@ -40,14 +40,20 @@ class Service:
     """A process that exports profiles to ``endpoint``, its clock and what it takes."""
 
     def __init__(
-        self, protocol: str, endpoint: str, provider: trace.TracerProvider = PROVIDER, **settings: str
+        self,
+        protocol: str,
+        endpoint: str,
+        provider: trace.TracerProvider = PROVIDER,
+        *,
+        if_taken: bool = False,
+        **settings: str,
     ) -> None:
         names = {"PROTOCOL": protocol, "ENDPOINT": endpoint, **settings}
         environment = {f"OTEL_EXPORTER_OTLP_{name}": value for name, value in names.items()}
         self.clock = FakeClock()
         self.taken = 0
         self.profile: Profile | None = HEAP
-        self.export = ProfileExport(self._take, provider, 10, Guard(strict=True), environment)
+        self.export = ProfileExport(self._take, provider, 10, Guard(strict=True), environment, if_taken=if_taken)
         self.export.export(self.clock())
 
     def _take(self) -> Profile | None:
@@ -260,6 +266,17 @@ def test_a_backend_that_takes_no_profiles_is_asked_once(
         "--feature-gates=service.profilesSupport, or set OTEL_PYTHON_OTELSTREAM_PROFILES=none."
     ]
     assert (service.taken, len(backend.requests)) == (1, 1)
+
+
+def test_where_it_is_only_tried_nothing_is_said_of_a_backend_that_takes_none(
+    protocol: str, backend: Backend, caplog: pytest.LogCaptureFixture
+) -> None:
+    backend.refusal = grpc.StatusCode.UNIMPLEMENTED if protocol == "grpc" else 404
+    service = Service(protocol, backend.endpoint, if_taken=True)
+    service.send()
+    service.send()
+    assert said(caplog) == []
+    assert service.taken == 1
 
 
 def test_a_backend_that_is_away_costs_no_line_and_gets_them_when_it_is_back(

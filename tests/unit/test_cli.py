@@ -58,7 +58,7 @@ def test_local_defaults() -> None:
         "OTEL_PYTHON_OTELSTREAM_DEBUG_ADDR": "127.0.0.1:6060",
         "OTEL_BSP_MAX_EXPORT_BATCH_SIZE": "128",
         "OTEL_BSP_MAX_QUEUE_SIZE": "1024",
-        "OTEL_PYTHON_OTELSTREAM_PROFILES": "otlp",
+        "OTEL_PYTHON_OTELSTREAM_PROFILES": "auto",
         "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": "system_metrics",
         "OTEL_SERVICE_NAME": "server",
         "PYTHONPATH": _bootstrap.DIRECTORY,

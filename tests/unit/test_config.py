@@ -56,7 +56,7 @@ def test_values_are_read() -> None:
         ("HEAP_SAMPLE_BYTES", "64k", "must be 0 or a whole number from 1024 to 1073741824; using the default, 65536"),
         ("HEAP_SAMPLE_BYTES", "1023", "must be 0 or a whole number from 1024 to 1073741824; using the default, 65536"),
         ("HEAP_SAMPLE_BYTES", "-1", "must be 0 or a whole number from 1024 to 1073741824; using the default, 65536"),
-        ("PROFILES", "pprof", "must be otlp or none; using the default, none"),
+        ("PROFILES", "pprof", "must be otlp, auto or none; using the default, none"),
         ("EXIT_REPORT", "yes", "must be 1 or 0; using the default, 0"),
     ],
 )
