@@ -40,6 +40,9 @@ VENV := .venv/made-with-$(subst /,_,$(PYTHON))
 STACK_PACKAGES = docker.io iptables iproute2 busybox-static \
 	$$(command -v java >/dev/null || echo openjdk-17-jre-headless) $$(command -v mvn >/dev/null || echo maven)
 
+# libc6-dbg: what valgrind has to know of the C library.
+COMPILER_PACKAGES := gcc libc6-dev libc6-dbg python3-dev valgrind
+
 # Editable builds share this tree: one at a time.
 .NOTPARALLEL:
 .PHONY: help demo test test-all test-oldest test-zoo test-stack test-e2e lint bench dashboard screenshots compiler etcd browser stack-binaries clean $(VERSIONS:%=test-%)
@@ -99,13 +102,14 @@ stack-binaries: ## Build or fetch what test-stack runs (needs Go 1.26; the rest 
 	else sudo apt-get install --no-install-recommends $(STACK_PACKAGES); fi
 	tests/stack/binaries/install
 
-compiler: ## Install what the heap profiler is built with: a C compiler and Python's headers (Debian, Ubuntu)
-	@if command -v cc && [ -f "$$($(PYTHON) -c 'import sysconfig; print(sysconfig.get_path("include"))')/Python.h" ]; then exit 0; \
+compiler: ## Install what the heap profiler is built and tested with: a C compiler, Python's headers, valgrind (Debian, Ubuntu)
+	@if command -v cc && command -v valgrind \
+	  && [ -f "$$($(PYTHON) -c 'import sysconfig; print(sysconfig.get_path("include"))')/Python.h" ]; then exit 0; \
 	elif ! command -v apt-get >/dev/null; then \
-	echo "This installs gcc and python3-dev on Debian and Ubuntu only. Elsewhere, install them with the system's package"; \
-	echo "manager, and then set up anew: make clean."; exit 1; \
-	elif [ "$$(id -u)" = 0 ]; then DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends gcc libc6-dev python3-dev; \
-	else sudo apt-get install --no-install-recommends gcc libc6-dev python3-dev; fi
+	echo "This installs gcc, python3-dev and valgrind on Debian and Ubuntu only. Elsewhere, install them with the system's"; \
+	echo "package manager, and then set up anew: make clean."; exit 1; \
+	elif [ "$$(id -u)" = 0 ]; then DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends $(COMPILER_PACKAGES); \
+	else sudo apt-get install --no-install-recommends $(COMPILER_PACKAGES); fi
 
 etcd: ## Install the etcd server that some tests talk to (Debian, Ubuntu)
 	@if command -v etcd; then exit 0; \
