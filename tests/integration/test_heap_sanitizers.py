@@ -24,8 +24,8 @@ pytestmark = pytest.mark.slow
 SOURCES = sorted(Path(_heap.__file__).parent.glob("*.c"))
 COMPILER = "a C compiler: install gcc, or build-essential on Debian and Ubuntu"
 LEFT_OUT = {"greenlets", "many_places", "memray_around", "out_of_memory"}
-"""Programs that bound their own memory, which with a sanitizer is something else, hook malloc as it does, or copy stacks
-with all that a sanitizer has put there."""
+"""Programs that bound their own memory, which with a sanitizer is something else, hook malloc as it does, or copy the
+stack with all that it has put there."""
 Build = Callable[..., str]
 
 
